@@ -1,0 +1,5 @@
+int
+elsewhere(int x)
+{
+	return x + 40;
+}

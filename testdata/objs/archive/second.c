@@ -1,0 +1,5 @@
+int
+second(int x)
+{
+	return x * 2;
+}
