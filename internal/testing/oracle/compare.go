@@ -1,0 +1,480 @@
+package oracle
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+)
+
+// Compare links the object objPath with ld at the addresses of
+// dumpDir/layout.json and compares every allocated section of the dump with
+// ld's bytes. The dump holds this one object; of an archive, extract the members
+// first. An error means that no comparison took place; differences are in the
+// Result. Safe for concurrent use.
+func Compare(ctx context.Context, ld Linker, objPath, dumpDir string) (*Result, error) {
+	layout, err := readLayout(dumpDir)
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(objPath)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newComparison(ld, data, layout, dumpDir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", objPath, err)
+	}
+	if err := c.link(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", objPath, err)
+	}
+	for _, s := range c.sections {
+		if err := c.section(s); err != nil {
+			return nil, fmt.Errorf("%s: %w", objPath, err)
+		}
+	}
+	c.halves()
+	return &c.result, nil
+}
+
+// comparison is the state of one Compare.
+type comparison struct {
+	ld       Linker
+	data     []byte
+	obj      *object
+	layout   Object
+	dir      string
+	got      GOT
+	gotBytes []byte
+	sections []Section
+	at       map[int]uint64    // section index → address
+	names    map[string]uint64 // what the object does not define: externals, COMMON, bounds
+	out      map[string]*elf.Section
+	pages    map[slotKey][]half
+	lows     map[slotKey][]half
+	result   Result
+}
+
+// slotKey names one GOT slot.
+type slotKey struct {
+	symbol int
+	addend int64
+}
+
+// half is one field of a pair that together give a slot's address.
+type half struct {
+	value uint64
+	where Difference // filled in but for Want and Got
+}
+
+func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, error) {
+	if len(l.Objects) != 1 || len(l.GOTs) > 1 {
+		return nil, fmt.Errorf("layout.json has %d objects and %d GOTs, want one object", len(l.Objects), len(l.GOTs))
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if f.Machine != ld.machine {
+		return nil, fmt.Errorf("object of %v, linker for %v", f.Machine, ld.machine)
+	}
+	obj, err := parse(f)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparison{
+		ld: ld, data: data, obj: obj, layout: l.Objects[0], dir: dir,
+		at: map[int]uint64{}, names: map[string]uint64{}, out: map[string]*elf.Section{},
+		pages: map[slotKey][]half{}, lows: map[slotKey][]half{},
+	}
+	if len(l.GOTs) == 1 {
+		c.got = l.GOTs[0]
+		if c.gotBytes, err = contents(dir, c.got.File, uint64(c.got.Size)); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.place(); err != nil {
+		return nil, err
+	}
+	return c, c.define(l.Externals)
+}
+
+// place checks the layout's sections against the object's and fills in at.
+func (c *comparison) place() error {
+	c.sections = append(c.sections, c.layout.Sections...)
+	sort.Slice(c.sections, func(i, j int) bool { return c.sections[i].Index < c.sections[j].Index })
+	for _, s := range c.sections {
+		if s.Index <= 0 || s.Index >= len(c.obj.file.Sections) {
+			return fmt.Errorf("layout.json: no section %d in the object", s.Index)
+		}
+		if _, twice := c.at[s.Index]; twice {
+			return fmt.Errorf("layout.json: section %d twice", s.Index)
+		}
+		c.at[s.Index] = uint64(s.Addr)
+	}
+	for i, s := range c.obj.file.Sections {
+		if _, ok := c.at[i]; !ok && s.Flags&elf.SHF_ALLOC != 0 && s.Size > 0 {
+			c.result.Absent = append(c.result.Absent, fmt.Sprintf("%s[%d]", s.Name, i))
+		}
+	}
+	return nil
+}
+
+// define fills in names. A strong undefined symbol that has no address in the
+// layout is an error: ld would take 0 for it.
+func (c *comparison) define(externals []External) error {
+	for _, e := range externals {
+		c.names[e.Name] = uint64(e.Addr)
+	}
+	for _, e := range c.layout.Commons {
+		c.names[e.Name] = uint64(e.Addr)
+	}
+	var missing []string
+	for _, s := range c.obj.symbols[1:] {
+		if s.Section != elf.SHN_UNDEF && s.Section != elf.SHN_COMMON || s.Name == "" {
+			continue
+		}
+		if _, ok := c.names[s.Name]; ok || s.Name == "_GLOBAL_OFFSET_TABLE_" {
+			continue
+		}
+		if addr, ok := c.bound(s.Name); ok {
+			c.names[s.Name] = addr
+		} else if elf.ST_BIND(s.Info) != elf.STB_WEAK && c.used(s.Name) {
+			missing = append(missing, s.Name)
+		}
+	}
+	// Any linker may define this one; ld does so itself.
+	delete(c.names, "_GLOBAL_OFFSET_TABLE_")
+	if len(missing) > 0 {
+		return fmt.Errorf("layout.json has no address for %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// used reports whether a relocation of an allocated section names the symbol.
+func (c *comparison) used(name string) bool {
+	for _, rs := range c.obj.relocs {
+		for _, r := range rs {
+			if c.obj.symbols[r.symbol].Name == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// bound returns the address of __start_X or __stop_X, where X is the name of
+// sections of the object.
+func (c *comparison) bound(name string) (uint64, bool) {
+	x, start := strings.CutPrefix(name, "__start_")
+	x, stop := strings.CutPrefix(x, "__stop_")
+	if start == stop {
+		return 0, false
+	}
+	lowest, highest, found := uint64(0), uint64(0), false
+	for _, s := range c.sections {
+		if c.obj.file.Sections[s.Index].Name != x {
+			continue
+		}
+		if !found || uint64(s.Addr) < lowest {
+			lowest = uint64(s.Addr)
+		}
+		highest = max(highest, uint64(s.Addr+s.Size))
+		found = true
+	}
+	if start {
+		return lowest, found
+	}
+	return highest, found
+}
+
+// link runs ld and fills in out.
+func (c *comparison) link(ctx context.Context) error {
+	neutral, err := neutralise(c.data)
+	if err != nil {
+		return err
+	}
+	var places, symbols []place
+	for _, s := range c.sections {
+		places = append(places, place{sectionName(s.Index), uint64(s.Addr), uint64(s.Size)})
+	}
+	for name, addr := range c.names {
+		symbols = append(symbols, place{name: name, addr: addr})
+	}
+	sort.Slice(symbols, func(i, j int) bool { return symbols[i].name < symbols[j].name })
+	script, err := makeScript(c.ld.machine, places, symbols, c.gotAddr())
+	if err != nil {
+		return err
+	}
+	f, log, err := c.ld.run(ctx, neutral, script)
+	if err != nil {
+		return err
+	}
+	c.result.Log = log
+	for _, s := range f.Sections {
+		c.out[s.Name] = s
+	}
+	return nil
+}
+
+// gotAddr is where ld's GOT goes: at the loader's, or near the sections where
+// the loader made none.
+func (c *comparison) gotAddr() uint64 {
+	if c.got.Addr != 0 {
+		return uint64(c.got.Addr)
+	}
+	end := uint64(0)
+	for _, s := range c.sections {
+		end = max(end, uint64(s.Addr+s.Size))
+	}
+	return (end + 0x1fff) &^ 0xfff
+}
+
+// section compares one section: its address, size and bytes.
+func (c *comparison) section(s Section) error {
+	c.result.Sections++
+	name := fmt.Sprintf("%s[%d]", s.Name, s.Index)
+	got, err := contents(c.dir, s.File, uint64(s.Size))
+	if err != nil {
+		return err
+	}
+	relocs := c.obj.relocs[s.Index]
+	c.result.Relocations += len(relocs)
+	c.result.Bytes += int64(len(got))
+	theirs := c.out[sectionName(s.Index)]
+	if theirs == nil {
+		return fmt.Errorf("ld's output has no section %d (%s): %s", s.Index, s.Name, firstLines(c.result.Log, 3))
+	}
+	if theirs.Addr != uint64(s.Addr) {
+		return fmt.Errorf("ld put section %s at 0x%x, not at 0x%x: %s", name, theirs.Addr, uint64(s.Addr), firstLines(c.result.Log, 3))
+	}
+	if theirs.Size != uint64(s.Size) {
+		c.differ(Difference{Section: name, What: "size",
+			Want: fmt.Sprintf("0x%x", theirs.Size), Got: fmt.Sprintf("0x%x", uint64(s.Size))})
+		return nil
+	}
+	want := make([]byte, theirs.Size)
+	if theirs.Type != elf.SHT_NOBITS {
+		if want, err = theirs.Data(); err != nil {
+			return fmt.Errorf("ld's section %s: %w", name, err)
+		}
+	}
+	masked := make([]byte, len(got)) // bits that are not compared
+	for _, r := range relocs {
+		if err := c.mask(r, name, got, masked); err != nil {
+			return err
+		}
+	}
+	c.bytes(name, want, got, masked, relocs)
+	return nil
+}
+
+// differ records a difference.
+func (c *comparison) differ(d Difference) {
+	c.result.Differences = append(c.result.Differences, d)
+}
+
+// bytes compares the bits that are not masked, and records each run of
+// differing bytes, cut where a relocation's field begins.
+func (c *comparison) bytes(name string, want, got, masked []byte, relocs []reloc) {
+	fields := map[uint64]string{}
+	begins := map[uint64]bool{}
+	for i := 0; i < len(want); {
+		if (want[i]^got[i])&^masked[i] == 0 {
+			i++
+			continue
+		}
+		if len(fields) == 0 && len(relocs) > 0 { // only now: most sections are equal
+			for _, r := range relocs {
+				begins[r.offset] = true
+				for k := 0; k < c.fieldSize(r.typ); k++ {
+					fields[r.offset+uint64(k)] = c.describe(r)
+				}
+			}
+		}
+		j := i + 1
+		for j < len(want) && (want[j]^got[j])&^masked[j] != 0 && !begins[uint64(j)] && j-i < 16 {
+			j++
+		}
+		c.differ(Difference{Section: name, Offset: uint64(i), What: "bytes",
+			Want: fmt.Sprintf("% x", want[i:j]), Got: fmt.Sprintf("% x", got[i:j]), Reloc: fields[uint64(i)]})
+		i = j
+	}
+}
+
+func (c *comparison) fieldSize(typ uint32) int {
+	if n, ok := fieldSizes[c.ld.machine][typ]; ok {
+		return n
+	}
+	return 4
+}
+
+// describe names a relocation as messages do.
+func (c *comparison) describe(r reloc) string {
+	sym := c.obj.symbols[r.symbol]
+	name := sym.Name
+	if elf.ST_TYPE(sym.Info) == elf.STT_SECTION && int(sym.Section) < len(c.obj.file.Sections) {
+		name = c.obj.file.Sections[sym.Section].Name
+	}
+	return fmt.Sprintf("%s against %q%+d", relocName(c.ld.machine, r.typ), name, r.addend)
+}
+
+// mask marks what is not comparable of the field of r, and follows it to its
+// GOT slot if it leads to one.
+func (c *comparison) mask(r reloc, name string, got, masked []byte) error {
+	sym := c.obj.symbols[r.symbol]
+	size := c.fieldSize(r.typ)
+	if r.offset > uint64(len(got)) || uint64(len(got))-r.offset < uint64(size) {
+		return fmt.Errorf("section %s: relocation at 0x%x beyond its end", name, r.offset)
+	}
+	ifunc := elf.ST_TYPE(sym.Info) == elf.STT_GNU_IFUNC
+	_, defined := c.names[sym.Name]
+	absent := r.symbol != 0 && sym.Section == elf.SHN_UNDEF && elf.ST_BIND(sym.Info) == elf.STB_WEAK && !defined
+	rule, slot := slots(c.ld.machine)[r.typ]
+	if !ifunc && !absent && !slot {
+		return nil
+	}
+	c.result.Masked++
+	first, last := r.offset, r.offset+uint64(size)
+	if absent {
+		first -= min(first, uint64(opcodeBytes[r.typ]))
+	}
+	if ifunc || absent || !slot {
+		for i := first; i < last; i++ {
+			masked[i] = 0xff
+		}
+	} else {
+		for i := 0; i < size; i++ {
+			masked[r.offset+uint64(i)] |= byte(rule.mask >> (8 * i))
+		}
+	}
+	// An instruction that a linker may have rewritten for want of a definition
+	// leads nowhere.
+	if slot && !ifunc && !(absent && opcodeBytes[r.typ] > 0) {
+		c.follow(r, rule, name, got)
+	}
+	return nil
+}
+
+// follow looks into the slot that a field leads to. The two halves of an
+// aarch64 pair are kept for halves.
+func (c *comparison) follow(r reloc, rule slotRule, name string, got []byte) {
+	where := Difference{Section: name, Offset: r.offset, What: "slot", Reloc: c.describe(r)}
+	v := field(got[r.offset:], rule.size)
+	addr := rule.addr(v, r, c.at[r.section]+r.offset, uint64(c.got.Addr))
+	// In the small model the addend is added to the address that the slot holds,
+	// so each addend has a slot of its own; x86-64 adds it to the slot's address.
+	key := slotKey{symbol: r.symbol}
+	if c.ld.machine == elf.EM_AARCH64 {
+		key.addend = r.addend
+	}
+	switch rule.part {
+	case page:
+		c.pages[key] = append(c.pages[key], half{addr, where})
+	case low:
+		c.lows[key] = append(c.lows[key], half{addr, where})
+	default:
+		c.slot(addr, key, where)
+	}
+}
+
+// slot requires that the slot at addr holds key's address.
+func (c *comparison) slot(addr uint64, key slotKey, where Difference) {
+	c.result.Slots++
+	g := uint64(c.got.Addr)
+	if addr < g || addr-g > uint64(len(c.gotBytes)) || uint64(len(c.gotBytes))-(addr-g) < 8 {
+		where.Want = fmt.Sprintf("a slot in [0x%x,0x%x)", g, g+uint64(len(c.gotBytes)))
+		where.Got = fmt.Sprintf("0x%x", addr)
+		c.differ(where)
+		return
+	}
+	want, err := c.address(key)
+	if err != nil {
+		where.Want, where.Got = err.Error(), fmt.Sprintf("0x%x", addr)
+		c.differ(where)
+		return
+	}
+	if have := binary.LittleEndian.Uint64(c.gotBytes[addr-g:]); have != want {
+		where.Want = fmt.Sprintf("0x%x", want)
+		where.Got = fmt.Sprintf("0x%x (slot 0x%x)", have, addr)
+		c.differ(where)
+	}
+}
+
+var errNoAddress = errors.New("a symbol with an address")
+
+// address is S (aarch64: S+A) of a symbol.
+func (c *comparison) address(key slotKey) (uint64, error) {
+	sym := c.obj.symbols[key.symbol]
+	switch {
+	case sym.Section == elf.SHN_UNDEF || sym.Section == elf.SHN_COMMON:
+		return c.names[sym.Name] + uint64(key.addend), nil // 0 for a weak one that nobody defines
+	case sym.Section == elf.SHN_ABS:
+		return sym.Value + uint64(key.addend), nil
+	default:
+		base, ok := c.at[int(sym.Section)]
+		if !ok {
+			return 0, errNoAddress
+		}
+		return base + sym.Value + uint64(key.addend), nil
+	}
+}
+
+// halves puts the pages and low parts of each slot together: any page with any
+// low part must give the slot.
+func (c *comparison) halves() {
+	for _, key := range sortedKeys(c.pages) {
+		for _, p := range c.pages[key] {
+			if len(c.lows[key]) == 0 {
+				p.where.Want, p.where.Got = "a low part of the same symbol", "none"
+				c.differ(p.where)
+			}
+			for _, l := range distinct(c.lows[key]) {
+				c.slot(p.value+l.value, key, p.where)
+			}
+		}
+	}
+	for _, key := range sortedKeys(c.lows) {
+		pages := distinct(c.pages[key])
+		for _, l := range c.lows[key] {
+			if len(pages) == 0 {
+				l.where.Want, l.where.Got = "a page of the same symbol", "none"
+				c.differ(l.where)
+			} else {
+				c.slot(pages[0].value+l.value, key, l.where)
+			}
+		}
+	}
+}
+
+func sortedKeys(m map[slotKey][]half) []slotKey {
+	keys := make([]slotKey, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Slice(keys, func(i, j int) bool {
+		if keys[i].symbol != keys[j].symbol {
+			return keys[i].symbol < keys[j].symbol
+		}
+		return keys[i].addend < keys[j].addend
+	})
+	return keys
+}
+
+// distinct returns one half for each value.
+func distinct(hs []half) []half {
+	seen := map[uint64]bool{}
+	var out []half
+	for _, h := range hs {
+		if !seen[h.value] {
+			seen[h.value] = true
+			out = append(out, h)
+		}
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+package oracle
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+)
+
+// reloc is one RELA record, with the section that it applies to.
+type reloc struct {
+	section int // index of the section that holds the field
+	offset  uint64
+	symbol  int // index in the symbol table, 0 for none
+	typ     uint32
+	addend  int64
+}
+
+// slotRule says how a field leads to a GOT slot: the part of its word that
+// holds the answer, and the slot's address from it. The formulas are those of
+// the x86-64 psABI, table 4.10, and of aaelf64, "Static Data relocations" and
+// "GOT-relative"; P is the place, G the GOT's address, A the addend.
+type slotRule struct {
+	size int    // of the field, bytes
+	mask uint64 // the bits that differ from linker to linker
+	part part   // what the field gives
+	addr func(v int64, r reloc, p, g uint64) uint64
+}
+
+// part is how much of a slot's address one field gives.
+type part int
+
+const (
+	whole   part = iota // all of it
+	page                // bits 12 and up; the rest is another field's
+	low                 // bits 0 to 11
+	nothing             // the field is masked and not followed
+)
+
+const all32, all64 = 0xffffffff, 0xffffffffffffffff
+
+var amd64Slots = map[uint32]slotRule{
+	uint32(elf.R_X86_64_GOT32):         {4, all32, whole, fromGOT},
+	uint32(elf.R_X86_64_GOT64):         {8, all64, whole, fromGOT},
+	uint32(elf.R_X86_64_GOTPLT64):      {8, all64, whole, fromGOT},
+	uint32(elf.R_X86_64_GOTPCREL):      {4, all32, whole, fromPlace},
+	uint32(elf.R_X86_64_GOTPCRELX):     {4, all32, whole, fromPlace},
+	uint32(elf.R_X86_64_REX_GOTPCRELX): {4, all32, whole, fromPlace},
+	uint32(elf.R_X86_64_GOTPCREL64):    {8, all64, whole, fromPlace},
+}
+
+var arm64Slots = map[uint32]slotRule{
+	uint32(elf.R_AARCH64_GOT_LD_PREL19): {4, 0x00ffffe0, whole, func(v int64, _ reloc, p, _ uint64) uint64 {
+		return p + uint64(int64(int32(uint32(v)<<8)>>13)<<2)
+	}},
+	uint32(elf.R_AARCH64_ADR_GOT_PAGE): {4, 0x60ffffe0, page, func(v int64, _ reloc, p, _ uint64) uint64 {
+		w := uint32(v)
+		imm := int64(int32((w>>5&0x7ffff<<2|w>>29&3)<<11)) >> 11
+		return p&^0xfff + uint64(imm<<12)
+	}},
+	uint32(elf.R_AARCH64_LD64_GOT_LO12_NC): {4, 0x003ffc00, low, func(v int64, _ reloc, _, _ uint64) uint64 {
+		return uint64(v) >> 10 & 0xfff << 3
+	}},
+	uint32(elf.R_AARCH64_LD64_GOTPAGE_LO15): {4, 0x003ffc00, whole, func(v int64, _ reloc, _, g uint64) uint64 {
+		return g&^0xfff + uint64(v)>>10&0xfff<<3
+	}},
+	uint32(elf.R_AARCH64_LD64_GOTOFF_LO15): {4, 0x003ffc00, whole, func(v int64, _ reloc, _, g uint64) uint64 {
+		return g + uint64(v)>>10&0xfff<<3
+	}},
+}
+
+func fromGOT(v int64, r reloc, _, g uint64) uint64   { return g + uint64(v-r.addend) }
+func fromPlace(v int64, r reloc, p, _ uint64) uint64 { return p + uint64(v-r.addend) }
+
+// slots returns the rules of m's relocations that lead to a GOT slot.
+func slots(m elf.Machine) map[uint32]slotRule {
+	if m == elf.EM_X86_64 {
+		return amd64Slots
+	}
+	return arm64Slots
+}
+
+// fieldSizes are the widths of fields that are not 4 bytes.
+var fieldSizes = map[elf.Machine]map[uint32]int{
+	elf.EM_X86_64: {
+		uint32(elf.R_X86_64_64): 8, uint32(elf.R_X86_64_PC64): 8, uint32(elf.R_X86_64_GOTOFF64): 8,
+		uint32(elf.R_X86_64_GOTPC64): 8, uint32(elf.R_X86_64_PLTOFF64): 8, uint32(elf.R_X86_64_SIZE64): 8,
+		uint32(elf.R_X86_64_GOT64): 8, uint32(elf.R_X86_64_GOTPCREL64): 8, uint32(elf.R_X86_64_GOTPLT64): 8,
+		uint32(elf.R_X86_64_16): 2, uint32(elf.R_X86_64_PC16): 2,
+		uint32(elf.R_X86_64_8): 1, uint32(elf.R_X86_64_PC8): 1,
+	},
+	elf.EM_AARCH64: {
+		uint32(elf.R_AARCH64_ABS64): 8, uint32(elf.R_AARCH64_PREL64): 8,
+		uint32(elf.R_AARCH64_ABS16): 2, uint32(elf.R_AARCH64_PREL16): 2,
+	},
+}
+
+// opcodeBytes is how far before the field a linker may rewrite the instruction
+// when the symbol is a weak one that nobody defines.
+var opcodeBytes = map[uint32]int{
+	uint32(elf.R_X86_64_GOTPCRELX):     2,
+	uint32(elf.R_X86_64_REX_GOTPCRELX): 3,
+}
+
+// relocName returns a type's name for messages.
+func relocName(m elf.Machine, typ uint32) string {
+	if m == elf.EM_X86_64 {
+		return elf.R_X86_64(typ).String()
+	}
+	return elf.R_AARCH64(typ).String()
+}
+
+// field reads a little-endian field, sign-extended.
+func field(b []byte, size int) int64 {
+	if size == 8 {
+		return int64(binary.LittleEndian.Uint64(b))
+	}
+	return int64(int32(binary.LittleEndian.Uint32(b)))
+}
+
+// object is what Compare needs of an object file. The symbol at index i of the
+// file's table is symbols[i]; symbols[0] is zero.
+type object struct {
+	file    *elf.File
+	symbols []elf.Symbol
+	relocs  map[int][]reloc // by the index of the section they apply to
+}
+
+// parse reads an object that a compiler or assembler made. Relocations are kept
+// only for allocated sections.
+func parse(f *elf.File) (*object, error) {
+	if f.Type != elf.ET_REL || f.Class != elf.ELFCLASS64 {
+		return nil, errShape
+	}
+	syms, err := f.Symbols()
+	if err != nil && err != elf.ErrNoSymbols {
+		return nil, err
+	}
+	o := &object{file: f, symbols: append([]elf.Symbol{{}}, syms...), relocs: map[int][]reloc{}}
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_RELA && s.Type != elf.SHT_REL || int(s.Info) >= len(f.Sections) {
+			continue
+		}
+		target := int(s.Info)
+		if f.Sections[target].Flags&elf.SHF_ALLOC == 0 {
+			continue
+		}
+		if s.Type == elf.SHT_REL {
+			return nil, fmt.Errorf("section %s: relocations without addends are not supported", s.Name)
+		}
+		data, err := s.Data()
+		if err != nil {
+			return nil, err
+		}
+		for ; len(data) >= 24; data = data[24:] {
+			info := binary.LittleEndian.Uint64(data[8:])
+			r := reloc{
+				section: target,
+				offset:  binary.LittleEndian.Uint64(data),
+				symbol:  int(info >> 32),
+				typ:     uint32(info),
+				addend:  int64(binary.LittleEndian.Uint64(data[16:])),
+			}
+			if r.symbol >= len(o.symbols) {
+				return nil, fmt.Errorf("section %s: symbol index %d out of range", s.Name, r.symbol)
+			}
+			o.relocs[target] = append(o.relocs[target], r)
+		}
+	}
+	return o, nil
+}
