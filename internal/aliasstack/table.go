@@ -1,0 +1,157 @@
+package aliasstack
+
+// Table is all stacks and all loaded modules. See the package comment for who may
+// use it when.
+type Table struct {
+	modules map[ModuleID]*module
+	names   map[string]*slot
+	slots   []*slot  // by SlotID; nil at 0 and where the id is free
+	free    []SlotID // ids of super slots whose module left
+	version uint64   // counts commits, so that a stale Change is noticed
+}
+
+// New returns an empty Table.
+func New() *Table {
+	return &Table{
+		modules: make(map[ModuleID]*module),
+		names:   make(map[string]*slot),
+		slots:   make([]*slot, 1),
+	}
+}
+
+// slot is what sites follow. A name's slot has a stack and users; a super slot has
+// an owner, whose neighbour below it follows.
+type slot struct {
+	id   SlotID
+	name string // for a super slot: S
+
+	ends         // of the stack
+	users []user // in no order
+
+	owner *node // super slots only: the provider that refers to super_S
+	fresh bool  // made by a Change that is not committed
+}
+
+// ends are where a stack is taken hold of.
+type ends struct {
+	top, bottom *node
+	override    *node // the one override, wherever it stands
+	class       Class // of all providers; of no meaning in an empty stack
+}
+
+// node is one provider in its stack: stacks are lists, so that a provider leaves
+// from any place, and its neighbours are found, in constant time.
+type node struct {
+	p            Provider
+	slot         *slot
+	mod          *module
+	above, below *node
+	super        *slot // the slot of super_S, if the module refers to it
+	named        int   // modules whose relocations name this data
+}
+
+// provider returns the provider of n, none for nil.
+func (n *node) provider() Provider {
+	if n == nil {
+		return Provider{}
+	}
+	return n.p
+}
+
+// module is one loaded module, or one that a Change would load.
+type module struct {
+	req        Request
+	offerAt    map[string]int32 // index into req.Offers and nodes
+	nodes      []node           // parallel to req.Offers
+	needs      []need           // those that are references
+	supers     []*slot
+	requires   []*module
+	requiredBy map[*module]struct{}
+}
+
+// node returns the module's own provider of the name, nil if it is none.
+func (m *module) node(name string) *node {
+	if m == nil {
+		return nil
+	}
+	i, ok := m.offerAt[name]
+	if !ok {
+		return nil
+	}
+	return &m.nodes[i]
+}
+
+// need is one reference of a module to a name. It and its entry in slot.users
+// point at each other, so that a module leaves a symbol that thousands refer to
+// without a search.
+type need struct {
+	slot *slot
+	data *node // the provider whose object the relocations name; nil for functions
+	pos  int   // index into slot.users
+}
+
+// user is one module that refers to a name.
+type user struct {
+	mod  *module
+	need int // index into mod.needs
+}
+
+// addUsers enters the needs of m, which is newly loaded, into their slots.
+func (m *module) addUsers() {
+	kept := m.needs[:0]
+	for _, nd := range m.needs {
+		s := nd.slot
+		if n := len(s.users); n > 0 && s.users[n-1].mod == m {
+			continue // the request has the name twice; all needs of m come in one go
+		}
+		nd.pos = len(s.users)
+		s.users = append(s.users, user{mod: m, need: len(kept)})
+		if nd.data != nil {
+			nd.data.named++
+		}
+		kept = append(kept, nd)
+	}
+	m.needs = kept
+}
+
+// dropUsers takes the needs of m, which leaves, out of their slots.
+func (m *module) dropUsers() {
+	for _, nd := range m.needs {
+		s, last := nd.slot, len(nd.slot.users)-1
+		moved := s.users[last]
+		s.users[nd.pos] = moved
+		moved.mod.needs[moved.need].pos = nd.pos
+		s.users[last] = user{}
+		s.users = s.users[:last]
+		if nd.data != nil {
+			nd.data.named--
+		}
+	}
+}
+
+// unlink takes n out of its stack.
+func (n *node) unlink() {
+	s := n.slot
+	if n.above != nil {
+		n.above.below = n.below
+	} else {
+		s.top = n.below
+	}
+	if n.below != nil {
+		n.below.above = n.above
+	} else {
+		s.bottom = n.above
+	}
+	if s.override == n {
+		s.override = nil
+	}
+	n.above, n.below = nil, nil
+}
+
+// slot returns the slot with the id, nil if there is none.
+func (t *Table) slot(id SlotID) *slot {
+	if int64(id) >= int64(len(t.slots)) {
+		return nil
+	}
+	return t.slots[id]
+}
