@@ -1,0 +1,283 @@
+package kernel
+
+import (
+	"errors"
+	"sort"
+
+	"klink/internal/aliasstack"
+	"klink/internal/arch"
+	"klink/internal/arena"
+	"klink/internal/diag"
+	"klink/internal/link"
+	"klink/internal/patch"
+)
+
+// Load loads modules: all of them, or none and nothing changed. With DryRun it goes
+// through everything up to the switch and then gives back what it took.
+func (k *Kernel) Load(r LoadRequest) (*Change, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.load(r)
+}
+
+// loading is one load under way; abandon undoes whatever was done so far.
+type loading struct {
+	*batch
+	k       *Kernel
+	entries []aliasstack.SlotID // slots that got their entry for this load
+}
+
+func (k *Kernel) load(r LoadRequest) (*Change, error) {
+	fresh, err := k.readAll(r)
+	if err != nil {
+		return nil, err
+	}
+	adopted := k.arena == nil
+	if adopted {
+		if err := k.adopt(fresh[0].lm.Machine); err != nil {
+			return nil, err
+		}
+	}
+	l := &loading{k: k, batch: &batch{machine: k.machine, stacks: k.stacks, loaded: k.modules, fresh: fresh}}
+	l.entry = func(s aliasstack.SlotID) uint64 { return k.entries.at[s] }
+	l.number(k.nextID)
+	change, err := l.run(r.DryRun)
+	if err != nil || r.DryRun {
+		l.abandon()
+		if adopted { // or the host would insist on the machine of what it did not load
+			err = errors.Join(err, k.disown())
+		}
+	}
+	return change, err
+}
+
+// readAll reads the modules of a request, and from the search directories those
+// that alone provide a name that is missing.
+func (k *Kernel) readAll(r LoadRequest) ([]*module, error) {
+	if len(r.Modules) == 0 {
+		return nil, diag.New(diag.ErrUsage, "", "nothing to load")
+	}
+	far := func(m arch.Machine, _ uint64) bool {
+		if k.arena == nil {
+			return k.cfg.ArenaSize > 4*m.Facts().BranchReach
+		}
+		lo, hi := k.arena.Span(arena.Text)
+		return hi-lo > m.Facts().BranchReach
+	}
+	fresh, err := read(r.Modules, newMemory, false, far)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Search) > 0 {
+		if fresh, err = k.searchMissing(fresh, r.Search, far); err != nil {
+			return nil, err
+		}
+	}
+	return fresh, k.admissible(fresh)
+}
+
+// admissible checks machines and names of modules before they take anything.
+func (k *Kernel) admissible(fresh []*module) error {
+	var errs diag.List
+	machine := k.machine
+	if machine == 0 {
+		machine = fresh[0].lm.Machine
+	}
+	names := map[string]bool{}
+	for _, m := range fresh {
+		file := ""
+		if len(m.files) > 0 {
+			file = m.files[0].Name
+		}
+		switch {
+		case m.lm.Machine != machine:
+			errs.Add(diag.New(diag.ErrMachine, file, "is for %v, the host for %v", m.lm.Machine, machine))
+		case k.byName[m.name] != nil:
+			errs.Add(diag.New(diag.ErrConflict, file, "a module named %s is already loaded", diag.Quote(m.name)))
+		case m.name == KernelName && len(k.modules) > 0:
+			errs.Add(diag.New(diag.ErrConflict, file, "the name %s belongs to what the host boots with", diag.Quote(m.name)))
+		case names[m.name]:
+			errs.Add(diag.New(diag.ErrConflict, file, "two modules of one command are named %s", diag.Quote(m.name)))
+		}
+		names[m.name] = true
+	}
+	return errs.Err()
+}
+
+// run does the load: room, stacks, entries, bytes, switch, books.
+func (l *loading) run(dry bool) (*Change, error) {
+	k := l.k
+	if err := l.room(); err != nil {
+		return nil, err
+	}
+	if err := l.plan(); err != nil {
+		return nil, err
+	}
+	if err := l.takeEntries(); err != nil {
+		return nil, err
+	}
+	err := l.apply(func(m *module) (out [link.Regions][]byte) {
+		for r := range out {
+			out[r] = k.arena.Bytes(m.at[r], m.lm.Init[r])
+		}
+		return out
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.sortSites(); err != nil {
+		return nil, err
+	}
+	sw, err := patch.Plan(k.arena, k.machine, &k.sites, k.moves(l.change, l.address))
+	if err != nil {
+		return nil, err
+	}
+	report := l.report(sw)
+	report.DryRun = dry
+	if dry {
+		return report, nil
+	}
+	if err := sw.Run(patch.Alone()); err != nil {
+		return nil, err
+	}
+	l.commit()
+	for i := range report.Loaded {
+		report.Loaded[i].State = stateLive
+	}
+	return report, nil
+}
+
+// room allocates the blocks of every fresh module.
+func (l *loading) room() error {
+	for _, m := range l.fresh {
+		for r := range m.at {
+			addr, err := l.k.arena.Alloc(arena.Region(r), m.lm.Size[r], m.lm.Align[r])
+			if err != nil {
+				return diag.New(diag.ErrNoSpace, m.files[0].Name, "%v", err)
+			}
+			m.at[r] = addr
+		}
+	}
+	return nil
+}
+
+// takeEntries gives an entry to every slot whose address is taken and has none.
+// Its jump is written at once: nobody leads there yet.
+func (l *loading) takeEntries() error {
+	k := l.k
+	for _, s := range l.wantEntries() {
+		if _, ok := k.entries.at[s]; ok {
+			continue
+		}
+		at, err := k.entries.take(s)
+		if err != nil {
+			return err
+		}
+		l.entries = append(l.entries, s)
+		to, _ := l.address(l.change.Current(s))
+		if !k.entries.form.Encode(k.arena.Bytes(at, k.entries.size), at, to) {
+			return diag.New(diag.ErrAlign, "", "the entry at %#x cannot lead to %#x", at, to)
+		}
+	}
+	return nil
+}
+
+// sortSites orders every fresh module's sites by slot and address, as the index
+// keeps them, and refuses two at one place.
+func (l *loading) sortSites() error {
+	var errs diag.List
+	for _, m := range l.fresh {
+		sites := m.result.Sites
+		sort.Slice(sites, func(i, j int) bool {
+			if sites[i].Slot != sites[j].Slot {
+				return sites[i].Slot < sites[j].Slot
+			}
+			return sites[i].Addr < sites[j].Addr
+		})
+		for i := 1; i < len(sites); i++ {
+			if sites[i].Addr == sites[i-1].Addr {
+				errs.Add(diag.New(diag.ErrMalformed, m.files[0].Name, "two relocations at the branch at %#x", sites[i].Addr))
+			}
+		}
+	}
+	return errs.Err()
+}
+
+// moves turns the stacks' moves into addresses. Data has no sites, but its name may
+// have an entry from a time when it was a function: that stays a trap. A symbol that
+// nobody provides any more keeps its sites (see emptied).
+func (k *Kernel) moves(c *aliasstack.Change, address func(aliasstack.Provider) (uint64, uint64)) []patch.Move {
+	var moves []patch.Move
+	for _, mv := range c.Moves() {
+		if !leads(mv.To) || k.sites.Count(uint32(mv.Slot)) == 0 {
+			continue
+		}
+		from, _ := address(mv.From)
+		to, _ := address(mv.To)
+		moves = append(moves, patch.Move{Slot: uint32(mv.Slot), Old: from, New: to})
+	}
+	return moves
+}
+
+// leads says that sites can lead to a provider: there is one, and it is a function.
+func leads(p aliasstack.Provider) bool { return p.Module != 0 && p.Class == aliasstack.Func }
+
+// commit enters what was done into the books; it cannot fail.
+func (l *loading) commit() {
+	k := l.k
+	l.change.Commit()
+	for _, s := range l.entries {
+		k.addEntrySite(s)
+	}
+	for _, m := range l.fresh {
+		k.addSites(m)
+		m.state = stateLive
+		m.result, m.follows = nil, nil
+		k.modules[m.id] = m
+		k.byName[m.name] = m
+	}
+	k.nextID += aliasstack.ModuleID(len(l.fresh))
+}
+
+// addEntrySite makes an entry a site of its slot. Entries belong to module 0.
+func (k *Kernel) addEntrySite(s aliasstack.SlotID) {
+	k.sites.Add(0, uint32(s), []patch.Site{{Addr: k.entries.at[s], Form: k.entries.form}})
+}
+
+// addSites enters a module's sites, slot by slot.
+func (k *Kernel) addSites(m *module) {
+	all := make([]patch.Site, len(m.result.Sites))
+	for i, s := range m.result.Sites {
+		all[i] = patch.Site{Addr: s.Addr, Veneer: s.Veneer, Form: s.Form}
+	}
+	for lo := 0; lo < len(all); {
+		slot := m.result.Sites[lo].Slot
+		hi := lo + 1
+		for hi < len(all) && m.result.Sites[hi].Slot == slot {
+			hi++
+		}
+		k.sites.Add(uint32(m.id), uint32(slot), all[lo:hi:hi])
+		m.slots = append(m.slots, slot)
+		lo = hi
+	}
+}
+
+// abandon gives back what the load took. Live modules were not touched.
+func (l *loading) abandon() {
+	for _, s := range l.entries {
+		l.k.entries.drop(s)
+	}
+	for _, m := range l.fresh {
+		l.k.giveBack(m)
+	}
+}
+
+// giveBack frees a module's blocks: the arena fills text with traps.
+func (k *Kernel) giveBack(m *module) {
+	for r, addr := range m.at {
+		if addr != 0 {
+			k.arena.Free(arena.Region(r), addr, m.lm.Size[r])
+		}
+	}
+	m.at = [link.Regions]uint64{}
+}

@@ -1,0 +1,99 @@
+package kernel
+
+import (
+	"slices"
+
+	"klink/internal/aliasstack"
+	"klink/internal/insn"
+	"klink/internal/patch"
+)
+
+// What a load or unload says it did: worked out from the plan before the switch, so
+// that a dry run says the same.
+
+// veneerLen is the length of a veneer, bytes.
+var veneerLen = uint64(insn.FarJump.Len())
+
+// farTarget decodes a veneer.
+func farTarget(b []byte, at uint64) (uint64, bool) { return insn.FarJump.Target(b, at) }
+
+// report describes a load.
+func (l *loading) report(sw *patch.Switch) *Change {
+	c := l.k.changeInfo(l.batch, sw)
+	for _, m := range l.fresh {
+		c.Loaded = append(c.Loaded, m.brief())
+	}
+	for _, h := range l.change.Hidden() {
+		info := HiddenInfo{Symbol: h.Name, By: l.module(h.By).name}
+		for _, id := range h.Refinements {
+			info.Refinements = append(info.Refinements, l.module(id).name)
+		}
+		c.Hidden = append(c.Hidden, info)
+	}
+	for _, a := range l.change.Absent() {
+		c.Absent = append(c.Absent, AbsentInfo{l.module(a.Module).name, a.Name})
+	}
+	return c
+}
+
+// unloadReport describes an unload.
+func (k *Kernel) unloadReport(b *batch, leaving []*module, gone map[aliasstack.ModuleID]bool, sw *patch.Switch) *Change {
+	c := k.changeInfo(b, sw)
+	for _, m := range leaving {
+		c.Unloaded = append(c.Unloaded, m.brief())
+	}
+	// What only the leaving modules' own sites notice is no news.
+	c.Moves = slices.DeleteFunc(c.Moves, func(mv MoveInfo) bool {
+		m := k.byName[mv.Of]
+		return m != nil && gone[m.id]
+	})
+	return c
+}
+
+// changeInfo describes the moves of a change and what the switch rewrites for them.
+// A symbol that is new, and so has no site yet, is no move.
+func (k *Kernel) changeInfo(b *batch, sw *patch.Switch) *Change {
+	c := &Change{Bytes: sw.Bytes()}
+	for _, mv := range b.change.Moves() {
+		if mv.From.Module == 0 && k.sites.Count(uint32(mv.Slot)) == 0 {
+			continue
+		}
+		name, super := b.slotName(mv.Slot)
+		to, _ := b.address(mv.To)
+		info := MoveInfo{Symbol: name, From: b.moduleName(mv.From), To: b.moduleName(mv.To), Target: Addr(to)}
+		if super != 0 {
+			m := b.module(super)
+			if b.byID[super] != nil {
+				continue // a fresh layer's own calls below
+			}
+			info.Symbol, info.Of = superPrefix+name, m.name
+		}
+		if leads(mv.To) {
+			k.sites.Each(uint32(mv.Slot), func(owner uint32, sites []patch.Site) {
+				if owner == 0 {
+					c.Entries += len(sites)
+					return
+				}
+				info.Sites += len(sites)
+				info.In = append(info.In, k.modules[aliasstack.ModuleID(owner)].name)
+			})
+		}
+		slices.Sort(info.In)
+		c.Sites += info.Sites
+		c.Moves = append(c.Moves, info)
+	}
+	return c
+}
+
+// slotName names a slot that the table or the change knows.
+func (b *batch) slotName(s aliasstack.SlotID) (string, aliasstack.ModuleID) {
+	return b.change.SlotName(s)
+}
+
+// moduleName names a provider's module, "" for none.
+func (b *batch) moduleName(p aliasstack.Provider) string {
+	if m := b.module(p.Module); m != nil {
+		return m.name
+	}
+	return ""
+}

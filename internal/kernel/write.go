@@ -1,0 +1,237 @@
+package kernel
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"klink/internal/diag"
+	"klink/internal/elfload"
+	"klink/internal/link"
+)
+
+// Where the bytes of an offline link go. A module is linked into a buffer that its
+// worker uses again for the next one, and written from there: what is held in memory
+// is one module a worker, not the image.
+
+// scratch is a worker's memory.
+type scratch struct {
+	buf     []byte
+	sites   []link.Site
+	symbols symbolTable
+}
+
+// blocks returns zeroed memory for a module's blocks.
+func (s *scratch) blocks(m *module) (out [link.Regions][]byte) {
+	need := uint64(0)
+	for _, n := range m.lm.Init {
+		need += n
+	}
+	if uint64(cap(s.buf)) < need {
+		s.buf = make([]byte, need)
+	} else {
+		clear(s.buf[:need])
+	}
+	off := uint64(0)
+	for r, n := range m.lm.Init {
+		out[r] = s.buf[off : off+n : off+n]
+		off += n
+	}
+	return out
+}
+
+// maxBlockBytes bounds what one module may have in bytes (not NOBITS). Objects are
+// at most maxFile long, so more can only come from padding between sections.
+const maxBlockBytes = maxFile + 1<<30
+
+// write links every module and puts its bytes where r says.
+func (l *offline) write(r LinkRequest) (err error) {
+	img, err := l.createImage(r.Output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, img.close(err == nil)) }()
+	dump, err := newDump(r.DumpDir, len(l.fresh))
+	if err != nil {
+		return err
+	}
+	pool := make(chan *scratch, len(l.fresh))
+	err = parallel(len(l.fresh), func(i int) error {
+		var s *scratch
+		select {
+		case s = <-pool:
+		default:
+			s = &scratch{}
+		}
+		defer func() { pool <- s }()
+		m := l.fresh[i]
+		for _, n := range m.lm.Init {
+			if n > maxBlockBytes {
+				return diag.New(diag.ErrNoSpace, m.files[0].Name, "%#x bytes of padding and sections are more than klink writes", n)
+			}
+		}
+		out := s.blocks(m)
+		res, err := m.lm.Apply(&link.Input{At: m.at, Answers: l.answers(m), Static: l.static, Sites: s.sites}, out)
+		if err != nil {
+			return err
+		}
+		m.nsites, s.sites = len(res.Sites), res.Sites
+		if err := img.module(l, i, out, &s.symbols); err != nil {
+			return err
+		}
+		return dump.module(m, i, out)
+	})
+	if err != nil {
+		return err
+	}
+	if err := img.finish(l); err != nil {
+		return err
+	}
+	return dump.finish(l)
+}
+
+// dump writes the folder of --dump; a nil *dump writes nothing.
+type dump struct {
+	dir  string
+	mods []dumpModule
+}
+
+// The form of layout.json, which other linkers are pinned with.
+type (
+	dumpLayout struct {
+		Machine   string       `json:"machine"`
+		Objects   []dumpObject `json:"objects"`
+		Externals []dumpSymbol `json:"externals"`
+		GOTs      []dumpGOT    `json:"gots"`
+	}
+	dumpObject struct {
+		File     string        `json:"file"`
+		Member   string        `json:"member"`
+		Sections []dumpSection `json:"sections"`
+		Commons  []dumpCommon  `json:"commons"`
+	}
+	dumpSection struct {
+		Index int    `json:"index"`
+		Name  string `json:"name"`
+		Addr  Addr   `json:"addr"`
+		Size  uint64 `json:"size"`
+		File  string `json:"file"` // of its bytes, in the folder; "" for NOBITS and empty ones
+	}
+	dumpCommon struct {
+		Name string `json:"name"`
+		Addr Addr   `json:"addr"`
+		Size uint64 `json:"size"`
+	}
+	dumpSymbol struct {
+		Name string `json:"name"`
+		Addr Addr   `json:"addr"`
+	}
+	dumpGOT struct {
+		Module string `json:"module"`
+		Addr   Addr   `json:"addr"`
+		Size   uint64 `json:"size"`
+		File   string `json:"file"`
+	}
+	dumpModule struct {
+		objects []dumpObject
+		got     *dumpGOT
+	}
+)
+
+func newDump(dir string, modules int) (*dump, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, writeError(dir, err)
+	}
+	return &dump{dir: dir, mods: make([]dumpModule, modules)}, nil
+}
+
+// module writes the bytes of module i.
+func (d *dump) module(m *module, i int, out [link.Regions][]byte) error {
+	if d == nil {
+		return nil
+	}
+	dm := &d.mods[i]
+	for oi, o := range m.objects {
+		do := dumpObject{File: o.File, Member: o.Member, Sections: []dumpSection{}, Commons: []dumpCommon{}}
+		for si := range o.Sections {
+			r, off, kept := m.lm.Section(oi, si)
+			if !kept {
+				continue
+			}
+			s := &o.Sections[si]
+			ds := dumpSection{Index: si, Name: s.Name, Addr: Addr(m.at[r] + off), Size: s.Size}
+			if s.Size > 0 && s.Type != elfload.Nobits {
+				ds.File = fmt.Sprintf("%d-%d-%d.bin", i, oi, si)
+				if err := d.file(ds.File, out[r][off:off+s.Size]); err != nil {
+					return err
+				}
+			}
+			do.Sections = append(do.Sections, ds)
+		}
+		dm.objects = append(dm.objects, do)
+	}
+	for _, c := range m.lm.Commons() {
+		o := &dm.objects[0]
+		o.Commons = append(o.Commons, dumpCommon{c.Name, Addr(m.at[link.Data] + c.Off), c.Size})
+	}
+	if off, size := m.lm.GOT(); size > 0 {
+		dm.got = &dumpGOT{m.name, Addr(m.at[link.Tables] + off), size, fmt.Sprintf("%d-got.bin", i)}
+		return d.file(dm.got.File, out[link.Tables][off:off+size])
+	}
+	return nil
+}
+
+func (d *dump) file(name string, b []byte) error {
+	if err := os.WriteFile(filepath.Join(d.dir, name), b, 0o666); err != nil {
+		return writeError(filepath.Join(d.dir, name), err)
+	}
+	return nil
+}
+
+// finish writes layout.json.
+func (d *dump) finish(l *offline) error {
+	if d == nil {
+		return nil
+	}
+	layout := dumpLayout{Machine: l.machine.String(), Objects: []dumpObject{}, Externals: []dumpSymbol{}, GOTs: []dumpGOT{}}
+	for _, dm := range d.mods {
+		layout.Objects = append(layout.Objects, dm.objects...)
+		if dm.got != nil {
+			layout.GOTs = append(layout.GOTs, *dm.got)
+		}
+	}
+	for _, e := range l.externals {
+		layout.Externals = append(layout.Externals, dumpSymbol{e.name, Addr(e.addr)})
+	}
+	for _, m := range l.fresh {
+		for name, addr := range m.lm.Specials(m.at) {
+			layout.Externals = append(layout.Externals, dumpSymbol{name, Addr(addr)})
+		}
+	}
+	for name, addr := range l.define {
+		layout.Externals = append(layout.Externals, dumpSymbol{name, Addr(addr)})
+	}
+	slices.SortFunc(layout.Externals, func(a, b dumpSymbol) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Addr, b.Addr)) })
+	b, err := json.MarshalIndent(layout, "", "  ")
+	if err != nil {
+		return err
+	}
+	return d.file("layout.json", append(b, '\n'))
+}
+
+// writeError says in one line why a file could not be written.
+func writeError(name string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return diag.New(diag.ErrIO, name, "%v", err)
+}
