@@ -9,7 +9,6 @@ import (
 	"klink/internal/aliasstack"
 	"klink/internal/diag"
 	"klink/internal/insn"
-	"klink/internal/patch"
 )
 
 // maxListing bounds one disassembly, bytes of text.
@@ -115,13 +114,11 @@ func (k *Kernel) sitesIn(m *module, lo, hi uint64) map[uint64]string {
 	in := map[uint64]string{}
 	for _, slot := range m.slots {
 		name := k.refName(slot)
-		k.sites.Each(uint32(slot), func(owner uint32, sites []patch.Site) {
-			for _, s := range sites {
-				if owner == uint32(m.id) && s.Addr >= lo && s.Addr < hi {
-					in[s.Addr] = name
-				}
+		for _, s := range k.sites.Sites(uint32(m.id), uint32(slot)) {
+			if s.Addr >= lo && s.Addr < hi {
+				in[s.Addr] = name
 			}
-		})
+		}
 	}
 	return in
 }
@@ -138,6 +135,9 @@ func (k *Kernel) lines(names *names, addr, size uint64, sites map[uint64]string)
 			to := in.Target
 			if t := names.module(to); t != nil {
 				line.Module, line.Target = t.name, names.in(t, to)
+				if name := names.other(t, to, strings.TrimPrefix(line.Symbol, "super_")); line.Symbol != "" && name != "" {
+					line.Target = name // the implementation behind the alias
+				}
 			} else {
 				line.Target = entries()[to]
 			}

@@ -137,7 +137,7 @@ func (l *loading) run(dry bool) (*Change, error) {
 	if dry {
 		return report, nil
 	}
-	if err := sw.Run(patch.Alone()); err != nil {
+	if err := sw.Run(patch.Alone()); err != nil && !sw.Turned() {
 		return nil, err
 	}
 	l.commit()

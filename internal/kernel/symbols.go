@@ -105,8 +105,9 @@ var typeNames = map[elfload.SymType]string{
 // typeRank orders symbols of one address: what names a place best comes first.
 var typeRank = map[string]int{"func": 0, "ifunc": 1, "data": 2, "notype": 3, "section": 4}
 
-// bindRank puts an implementation's own name before those it is provided under.
-var bindRank = map[string]int{"local": 0, "private": 1, "default": 2, "override": 2, "refinement": 2}
+// bindRank puts an implementation's own name before those it is provided under: a
+// stub's strong name before its weak aliases.
+var bindRank = map[string]int{"local": 0, "private": 1, "override": 2, "refinement": 3, "default": 4}
 
 func typeName(t elfload.SymType) string { return cmp.Or(typeNames[t], "other") }
 
@@ -148,23 +149,31 @@ func (n *names) symbols(m *module) []symbol {
 }
 
 // in names a place in a module's text: "f", "f+0x1a", or ".text+0x40" where no
-// function covers it.
+// function covers it. Of several names of one function the first in the order of
+// symbols is taken.
 func (n *names) in(m *module, addr uint64) string {
 	list := n.symbols(m)
-	end := sort.Search(len(list), func(i int) bool { return list[i].addr > addr })
-	for i := end - 1; i >= 0; i-- {
+	section := ""
+	for i := sort.Search(len(list), func(i int) bool { return list[i].addr > addr }) - 1; i >= 0; i-- {
 		s := &list[i]
-		if s.code && (s.typ == "func" || s.typ == "notype" || s.typ == "ifunc") && (addr-s.addr < s.size || addr == s.addr || s.size == 0) {
-			for i > 0 && list[i-1].addr == s.addr && typeRank[list[i-1].typ] <= typeRank[s.typ] {
-				i--
+		if s.typ == "section" {
+			if section == "" && addr-s.addr < s.size {
+				section = plus(s.name, addr-s.addr)
 			}
-			return plus(list[i].name, addr-list[i].addr)
+			continue
 		}
-		if s.typ == "section" && addr-s.addr < s.size {
-			return plus(s.name, addr-s.addr)
+		if !s.code || s.typ == "data" || addr-s.addr >= s.size && addr != s.addr && s.size != 0 {
+			continue
 		}
+		for i > 0 && list[i-1].addr == s.addr && typeRank[list[i-1].typ] <= typeRank[s.typ] {
+			i--
+		}
+		return plus(list[i].name, addr-list[i].addr)
 	}
-	return plus("text", addr-m.at[link.Text])
+	if section == "" {
+		return plus("text", addr-m.at[link.Text])
+	}
+	return section
 }
 
 func plus(name string, off uint64) string {

@@ -34,7 +34,7 @@ func (k *Kernel) Unload(r UnloadRequest) (*Change, error) {
 	if r.DryRun {
 		return report, nil
 	}
-	if err := sw.Run(patch.Alone()); err != nil {
+	if err := sw.Run(patch.Alone()); err != nil && !sw.Turned() {
 		return nil, err
 	}
 	supers, empty := k.superSlots(leaving), emptied(c)
