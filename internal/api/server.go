@@ -1,0 +1,219 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"klink/internal/diag"
+	"klink/internal/kernel"
+)
+
+// Limits on what a peer may do to the host.
+const (
+	maxRequest = 16 << 20 // bytes of a request: room for some 50,000 file names
+	maxHeader  = 16 << 10 // bytes of a request's header
+)
+
+// times are the limits in time.
+type times struct {
+	header  time.Duration // to send the header
+	request time.Duration // to send the whole request
+	answer  time.Duration // to take the answer
+	idle    time.Duration // between two requests
+	halt    time.Duration // for peers to take their answers when the host ends
+}
+
+// hostTimes are generous to a busy machine and still bound what a stalled peer holds.
+var hostTimes = times{
+	header: 5 * time.Second, request: 15 * time.Second, answer: 60 * time.Second,
+	idle: 5 * time.Second, halt: 5 * time.Second,
+}
+
+// Server puts a Service behind HTTP. Create it with NewServer.
+type Server struct {
+	mux   *http.ServeMux
+	log   *log.Logger
+	times times
+
+	turn     chan struct{} // holds one token: who has it may change the kernel
+	halted   chan struct{} // closed by the first halt
+	haltOnce sync.Once
+}
+
+// NewServer returns a server of svc, which stays the caller's to close. What goes
+// wrong besides the answers is written to logTo.
+func NewServer(svc Service, logTo io.Writer) *Server {
+	s := &Server{
+		mux: http.NewServeMux(), log: log.New(logTo, "", log.LstdFlags), times: hostTimes,
+		turn: make(chan struct{}, 1), halted: make(chan struct{}),
+	}
+	s.turn <- struct{}{}
+	route(s, pathLoad, changes, svc.Load)
+	route(s, pathUnload, changes, svc.Unload)
+	route(s, pathList, looks, func(nothing) ([]kernel.ModuleInfo, error) { return svc.List(), nil })
+	route(s, pathInfo, looks, func(q infoRequest) (*kernel.ModuleInfo, error) { return svc.Info(q.Module) })
+	route(s, pathAlias, looks, func(q aliasRequest) ([]kernel.AliasInfo, error) { return svc.Alias(q.Symbols, q.All) })
+	route(s, pathSites, looks, svc.Sites)
+	route(s, pathSymbols, looks, func(q symbolsRequest) ([]kernel.SymInfo, error) { return svc.Symbols(q.Patterns, q.Module) })
+	route(s, pathDisassemble, looks, func(q disassembleRequest) (*kernel.Listing, error) { return svc.Disassemble(q.What) })
+	route(s, pathStatus, looks, func(nothing) (kernel.Status, error) { return svc.Status(), nil })
+	route(s, pathHalt, looks, func(nothing) (nothing, error) { s.Halt(); return nothing{}, nil })
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, diag.New(diag.ErrUsage, "", "the host has no command %s; it may be of another version: klink halt",
+			diag.Quote(r.URL.Path)))
+	})
+	return s
+}
+
+// Halt asks the server to end; Halted tells.
+func (s *Server) Halt() { s.haltOnce.Do(func() { close(s.halted) }) }
+
+// Halted is closed once a peer, or Halt, has asked the server to end.
+func (s *Server) Halted() <-chan struct{} { return s.halted }
+
+// ServeHTTP answers one request. A panic below it is an internal error of that
+// request only.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Printf("BUG: %s: %v\n%s", r.URL.Path, p, debug.Stack())
+			s.refuse(w, fmt.Errorf("the host failed at this request, and says why in its log: %v", p))
+		}
+	}()
+	s.mux.ServeHTTP(w, r)
+}
+
+// Serve answers requests from l until Halt or until ctx ends, then lets the ones
+// under way finish, for a few seconds. It closes l. The error is nil after either end.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler: s, ErrorLog: s.log, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: s.times.header, ReadTimeout: s.times.request, IdleTimeout: s.times.idle,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	var err error
+	select {
+	case err = <-ended: // the listener broke
+	case <-ctx.Done():
+	case <-s.halted:
+	}
+	s.Halt()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.times.halt)
+	defer cancel()
+	if srv.Shutdown(grace) != nil {
+		_ = srv.Close() // cuts off the peers that would not end
+	}
+	return err
+}
+
+// How a route treats the kernel: changes wait for their turn.
+const (
+	looks   = false
+	changes = true
+)
+
+// route answers requests of type Q for path with what f returns. Among changes,
+// one whose client has gone before its turn came is not done at all; one that has
+// begun is finished whether the client waits or not.
+func route[Q, A any](s *Server, path string, inTurn bool, f func(Q) (A, error)) {
+	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		if err := decodeRequest(w, r, &q); err != nil {
+			s.refuse(w, err)
+			return
+		}
+		if inTurn {
+			select {
+			case <-s.turn:
+				defer func() { s.turn <- struct{}{} }()
+			case <-r.Context().Done():
+				return
+			}
+			select {
+			case <-r.Context().Done():
+				return
+			case <-s.halted:
+				s.refuse(w, diag.New(diag.ErrBusy, "", "the host is halting"))
+				return
+			default:
+			}
+		}
+		a, err := f(q)
+		if err != nil {
+			s.refuse(w, err)
+			return
+		}
+		s.answer(w, http.StatusOK, a)
+	})
+}
+
+// decodeRequest reads the one JSON value that r's body must be into q.
+func decodeRequest(w http.ResponseWriter, r *http.Request, q any) error {
+	if r.Method != http.MethodPost {
+		return diag.New(diag.ErrUsage, "", "%s takes POST, not %s", r.URL.Path, diag.Escape(r.Method))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		var big *http.MaxBytesError
+		if errors.As(err, &big) {
+			return diag.New(diag.ErrUsage, "", "the request is larger than %d bytes", big.Limit)
+		}
+		return diag.New(diag.ErrIO, "", "the request broke off: %v", err)
+	}
+	return decode(body, q)
+}
+
+// decode reads body, one JSON object and nothing else, into q.
+func decode(body []byte, q any) error {
+	if t := bytes.TrimLeft(body, " \t\r\n"); len(t) == 0 || t[0] != '{' {
+		return diag.New(diag.ErrUsage, "", "the request is not a JSON object")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(q); err != nil {
+		return diag.New(diag.ErrUsage, "", "the request cannot be understood: %s", oneLine(err.Error()))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return diag.New(diag.ErrUsage, "", "the request goes on after its end")
+	}
+	return nil
+}
+
+// oneLine returns a message that quotes input fit for a line of its own.
+func oneLine(s string) string {
+	q := fmt.Sprintf("%+.512q", s)
+	return string(bytes.ReplaceAll([]byte(q[1:len(q)-1]), []byte(`\"`), []byte(`"`)))
+}
+
+// refuse answers with err.
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	s.answer(w, kindOf(err).status, struct {
+		Error *Fault `json:"error"`
+	}{NewFault(err)})
+}
+
+// answer writes a as the body. A peer that does not take it in time is cut off.
+func (s *Server) answer(w http.ResponseWriter, status int, a any) {
+	body, err := json.Marshal(a)
+	if err != nil { // only types of klink's own get here
+		s.log.Printf("BUG: answer %T: %v", a, err)
+		status, body = http.StatusInternalServerError, []byte(`{"error":{"kind":"internal","exit":1,"lines":["the answer cannot be encoded"]}}`)
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.times.answer)) // no deadlines in this process
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a peer that has gone needs no answer
+}
+
+const contentType = "application/json"

@@ -1,0 +1,311 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"klink/internal/diag"
+	"klink/internal/kernel"
+	"klink/internal/testing/fakekernel"
+)
+
+// load is a request for the modules in the files.
+func load(files ...string) kernel.LoadRequest {
+	var r kernel.LoadRequest
+	for _, f := range files {
+		r.Modules = append(r.Modules, kernel.ModuleSpec{Files: []kernel.Source{{Name: f, Path: "/" + f}}})
+	}
+	return r
+}
+
+// inProcess returns a client of k without a socket, and the server's log.
+func inProcess(t *testing.T, k *fakekernel.Kernel) (*Client, *Server, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	s := NewServer(k, &log)
+	return NewClient(handlerTransport{s}, `host "test"`), s, &log
+}
+
+// Every command's answer arrives as the kernel gave it.
+func TestAnswersCross(t *testing.T) {
+	ctx := context.Background()
+	k, twin := &fakekernel.Kernel{}, &fakekernel.Kernel{}
+	c, _, _ := inProcess(t, k)
+	same := func(what string, got, want any, err, wantErr error) {
+		t.Helper()
+		if err != nil || wantErr != nil {
+			t.Errorf("%s: %v, %v", what, err, wantErr)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", what, d)
+		}
+	}
+	boot := []kernel.ModuleSpec{{As: "kernel", Files: []kernel.Source{{Name: "k.o", Path: "/k.o"}}}}
+	for _, f := range []*fakekernel.Kernel{k, twin} {
+		if _, err := f.Boot(boot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gotC, err := c.Load(ctx, load("bpf.kmod", "xh.kmod"))
+	wantC, wantErr := twin.Load(load("bpf.kmod", "xh.kmod"))
+	same("load", gotC, wantC, err, wantErr)
+	gotL, err := c.List(ctx)
+	same("list", gotL, twin.List(), err, nil)
+	gotI, err := c.Info(ctx, "bpf")
+	wantI, wantErr := twin.Info("bpf")
+	same("info", gotI, wantI, err, wantErr)
+	gotA, err := c.Alias(ctx, []string{"bpf_attach"}, false)
+	wantA, wantErr := twin.Alias([]string{"bpf_attach"}, false)
+	same("alias", gotA, wantA, err, wantErr)
+	gotS, err := c.Sites(ctx, kernel.SitesRequest{Module: "bpf"})
+	wantS, wantErr := twin.Sites(kernel.SitesRequest{Module: "bpf"})
+	same("sites", gotS, wantS, err, wantErr)
+	gotY, err := c.Symbols(ctx, []string{"b*"}, "")
+	wantY, wantErr := twin.Symbols([]string{"b*"}, "")
+	same("symbols", gotY, wantY, err, wantErr)
+	gotD, err := c.Disassemble(ctx, "if_input")
+	wantD, wantErr := twin.Disassemble("if_input")
+	same("disassemble", gotD, wantD, err, wantErr)
+	gotT, err := c.Status(ctx)
+	same("status", gotT, twin.Status(), err, nil)
+	gotU, err := c.Unload(ctx, kernel.UnloadRequest{Modules: []string{"bpf"}, DryRun: true})
+	wantU, wantErr := twin.Unload(kernel.UnloadRequest{Modules: []string{"bpf"}, DryRun: true})
+	same("unload", gotU, wantU, err, wantErr)
+}
+
+// An error keeps kind, exit code and lines on its way.
+func TestErrorsCross(t *testing.T) {
+	ctx := context.Background()
+	c, _, _ := inProcess(t, &fakekernel.Kernel{})
+	_, err := c.Load(ctx, load("undefined.o", "a.o", "undefined2.o"))
+	want := &Fault{Kind: "undefined", Exit: 1, Lines: []string{
+		`undefined.o:(.text+0x1a): R_X86_64_PLT32 against "bar": no provider`,
+		`undefined2.o:(.text+0x1a): R_X86_64_PLT32 against "bar": no provider`,
+	}}
+	if d := cmp.Diff(want, err); d != "" || !errors.Is(err, diag.ErrUndefined) || errors.Is(err, diag.ErrNotFound) {
+		t.Errorf("load: %v\n%s", err, d)
+	}
+	if _, err := c.Info(ctx, "x"); !errors.Is(err, diag.ErrNotFound) || Exit(err) != ExitNotFound {
+		t.Errorf("info: %v", err)
+	}
+	// Causes of different exit codes: refused.
+	if _, err := c.Load(ctx, load("undefined.o", "missing.o")); Exit(err) != ExitRefused || len(diag.Lines(err)) != 2 {
+		t.Errorf("mixed: %v exit %d", err, Exit(err))
+	}
+	if _, err := c.Load(ctx, load("missing1.o", "missing2.o")); Exit(err) != ExitNotFound {
+		t.Errorf("all missing: %v exit %d", err, Exit(err))
+	}
+}
+
+// Every sentinel has an exit code, and its own name comes back as itself.
+func TestKinds(t *testing.T) {
+	sentinels := []error{
+		diag.ErrMalformed, diag.ErrUnsupported, diag.ErrUndefined, diag.ErrDuplicate, diag.ErrRange, diag.ErrAlign,
+		diag.ErrInsn, diag.ErrTextChanged, diag.ErrConflict, diag.ErrNeeded, diag.ErrNoSpace, diag.ErrMachine,
+		diag.ErrNotFound, diag.ErrBusy, diag.ErrNoHost, diag.ErrUsage, diag.ErrIO,
+	}
+	for _, s := range sentinels {
+		f := NewFault(fmt.Errorf("wrapped: %w", diag.New(s, "f", "text")))
+		if f.Kind == kindInternal || f.Exit == 0 {
+			t.Errorf("%v has no row in kinds", s)
+		}
+		for _, o := range sentinels {
+			if errors.Is(f, o) != (o == s) {
+				t.Errorf("a fault of %v: Is(%v) = %v", s, o, errors.Is(f, o))
+			}
+		}
+	}
+	if f := NewFault(errors.New("boom")); f.Kind != kindInternal || f.Exit != ExitRefused {
+		t.Errorf("another error: %+v", f)
+	}
+	if f := NewFault(&os.PathError{Op: "open", Path: "x", Err: os.ErrNotExist}); f.Exit != ExitNotFound {
+		t.Errorf("a missing file: %+v", f)
+	}
+}
+
+// post sends a raw request to s.
+func post(t *testing.T, s http.Handler, method, path string, body io.Reader) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, "http://klink"+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (handlerTransport{s}).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// Whatever comes in gets one clear line.
+func TestBadRequests(t *testing.T) {
+	_, s, _ := inProcess(t, &fakekernel.Kernel{})
+	deep := `{"modules":` + strings.Repeat("[", 20000)
+	for _, tt := range []struct {
+		name, method, path, body, want string
+	}{
+		{"method", "GET", pathList, "", "/v1/list takes POST, not GET"},
+		{"path", "POST", "/v1/call", "{}", `the host has no command \"/v1/call\"; it may be of another version: klink halt`},
+		{"old version", "POST", "/v2/list", "{}", "of another version"},
+		{"empty", "POST", pathList, "", "the request is not a JSON object"},
+		{"array", "POST", pathLoad, "[]", "not a JSON object"},
+		{"null", "POST", pathLoad, "null", "not a JSON object"},
+		{"garbage", "POST", pathLoad, "{\x00\xff\x1b[31m}", "cannot be understood"},
+		{"unknown field", "POST", pathLoad, `{"modulez":[]}`, `unknown field`},
+		{"type", "POST", pathLoad, `{"modules":5}`, "cannot be understood"},
+		{"twice", "POST", pathList, "{}{}", "goes on after its end"},
+		{"deep", "POST", pathLoad, deep, "cannot be understood"},
+		{"huge", "POST", pathLoad, `{"modules":"` + strings.Repeat("x", maxRequest) + `"}`, "larger than 16777216 bytes"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status, body := post(t, s, tt.method, tt.path, strings.NewReader(tt.body))
+			checkRefusal(t, status, body)
+			if !strings.Contains(body, tt.want) {
+				t.Errorf("%s\nlacks %s", body, tt.want)
+			}
+		})
+	}
+	if status, body := post(t, s, "POST", pathList, strings.NewReader(" {} \n")); status != 200 {
+		t.Errorf("afterwards: %d %s", status, body)
+	}
+}
+
+// checkRefusal fails unless the answer is an error of exactly one printable line.
+func checkRefusal(t *testing.T, status int, body string) {
+	t.Helper()
+	var e struct{ Error *Fault }
+	if err := json.Unmarshal([]byte(body), &e); err != nil || e.Error == nil {
+		t.Fatalf("%d: no error in %q: %v", status, body, err)
+	}
+	if status < 400 || e.Error.Exit == 0 || len(e.Error.Lines) != 1 || len(e.Error.Lines[0]) > 1000 {
+		t.Errorf("%d: %+v", status, e.Error)
+	}
+	for _, r := range e.Error.Lines[0] {
+		if r < ' ' || r == 0x7f {
+			t.Errorf("control character in %q", e.Error.Lines[0])
+		}
+	}
+}
+
+// A panic in the kernel is that request's error; the host goes on.
+func TestPanic(t *testing.T) {
+	k := &fakekernel.Kernel{Hook: func(call string) {
+		if call == "load" {
+			panic("index out of range")
+		}
+	}}
+	c, _, log := inProcess(t, k)
+	for range 2 { // the turn came back, too
+		_, err := c.Load(context.Background(), load("a.o"))
+		var f *Fault
+		if !errors.As(err, &f) || f.Kind != kindInternal || !strings.Contains(err.Error(), "index out of range") {
+			t.Errorf("load: %v", err)
+		}
+	}
+	if _, err := c.List(context.Background()); err != nil {
+		t.Errorf("list: %v", err)
+	}
+	if !strings.Contains(log.String(), "BUG:") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// A change whose client has gone before its turn is not done; looking goes on
+// meanwhile, and after a halt no change begins.
+func TestTurn(t *testing.T) {
+	inside, leave := make(chan bool), make(chan bool)
+	loads := 0
+	k := &fakekernel.Kernel{}
+	k.Hook = func(call string) {
+		if call == "load" {
+			loads++
+			inside <- true
+			<-leave
+		}
+	}
+	c, s, _ := inProcess(t, k)
+	first := make(chan error, 1)
+	go func() {
+		_, err := c.Load(context.Background(), load("a.o"))
+		first <- err
+	}()
+	<-inside
+	ctx, gone := context.WithCancel(context.Background())
+	second := make(chan error, 1)
+	go func() {
+		_, err := c.Load(ctx, load("b.o"))
+		second <- err
+	}()
+	if _, err := c.List(context.Background()); err != nil {
+		t.Errorf("list during a load: %v", err)
+	}
+	gone()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("second load: %v", err)
+	}
+	s.Halt()
+	leave <- true
+	if err := <-first; err != nil {
+		t.Errorf("first load: %v", err)
+	}
+	if _, err := c.Load(context.Background(), load("c.o")); !errors.Is(err, diag.ErrBusy) {
+		t.Errorf("load after halt: %v", err)
+	}
+	if loads != 1 {
+		t.Errorf("%d loads began", loads)
+	}
+}
+
+// FuzzDecode throws anything at every route: the answer is a success or one clear
+// line.
+func FuzzDecode(f *testing.F) {
+	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, "/", "/v1/\x7f"}
+	for i, body := range []string{
+		`{"modules":[{"files":[{"name":"a.o","path":"/a.o"}]}],"dryRun":true}`, `{"modules":["bpf"]}`, `{}`,
+		`{"module":"x"}`, `{"symbols":["a"],"all":true}`, `{"symbols":null}`, `{"patterns":["[",""]}`, `{"what":"\u001b"}`, "",
+	} {
+		f.Add(byte(i), []byte(body))
+	}
+	s := NewServer(&fakekernel.Kernel{Hook: func(call string) {
+		if call == "load" || call == "boot" {
+			panic(quiet{}) // the fake's load trusts its request
+		}
+	}}, io.Discard)
+	f.Fuzz(func(t *testing.T, path byte, body []byte) {
+		r, err := http.NewRequest(http.MethodPost, "http://klink/", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL.Path = paths[int(path)%len(paths)]
+		resp, err := (handlerTransport{s}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			checkRefusal(t, resp.StatusCode, string(b))
+		} else if !json.Valid(b) {
+			t.Errorf("no JSON: %q", b)
+		}
+	})
+}
+
+// quiet is a panic whose text is short.
+type quiet struct{}
