@@ -2,6 +2,7 @@ package patch
 
 import (
 	"fmt"
+	"runtime/debug"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -11,26 +12,31 @@ import (
 )
 
 // BenchmarkSwitch is Plan and Run together, there and back, over shared memory of
-// small pages as an arena's is. A site a kilobyte, or as many as 128 MiB of text take.
+// small pages as an arena's is. There is a site a kilobyte, or as many as 128 MiB of
+// text take, in one module, in many, or of many symbols whose sites take turns.
 func BenchmarkSwitch(b *testing.B) {
 	for _, m := range []arch.Machine{arch.AMD64, arch.ARM64} {
 		for _, n := range []int{1_000, 100_000, 1_000_000} {
-			for _, modules := range []int{1, 10_000} {
-				b.Run(fmt.Sprintf("%s/%d/modules=%d", m, n, min(modules, n)), func(b *testing.B) {
-					benchSwitch(b, m, n, min(modules, n))
+			for _, c := range []struct{ modules, slots int }{{1, 1}, {10_000, 1}, {100, 50}} {
+				modules := min(c.modules, n/c.slots)
+				b.Run(fmt.Sprintf("%s/%d/modules=%d,symbols=%d", m, n, modules, c.slots), func(b *testing.B) {
+					benchSwitch(b, m, n, modules, c.slots)
 				})
 			}
 		}
 	}
 }
 
-func benchSwitch(b *testing.B, m arch.Machine, n, modules int) {
+func benchSwitch(b *testing.B, m arch.Machine, n, modules, slots int) {
 	const base, size = 0x10000000, 128 << 20
 	view, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer unix.Munmap(view)
+	// A host with so many sites has a heap of which a switch is a small part; here
+	// it would be most of it, and every one would pay for a collection of its own.
+	defer debug.SetGCPercent(debug.SetGCPercent(1000))
 	mem := span{base, view}
 	stride := uint64(min(1024, (size-64)/n)) &^ 3
 	from, to := uint64(base+size/2), uint64(base+size/2+32)
@@ -40,19 +46,25 @@ func benchSwitch(b *testing.B, m arch.Machine, n, modules int) {
 	}
 	var x Index
 	for i := range modules {
-		var sites []Site
+		sites := make([][]Site, slots)
 		for j := i * n / modules; j < (i+1)*n/modules; j++ {
 			// Somewhere in its stride: equal distances would all fall into the
 			// same few lines of the cache.
 			off := uint64(j) * 0x9e3779b97f4a7c15 >> 32 % (stride - 8)
 			s := Site{Addr: base + uint64(j)*stride + off&^(m.Facts().InsnAlign-1), Form: forms[j%len(forms)]}
 			s.Form.Encode(mem.Bytes(s.Addr, uint64(s.Form.Len())), s.Addr, from)
-			sites = append(sites, s)
+			sites[j%slots] = append(sites[j%slots], s)
 		}
-		x.Add(uint32(i), 7, sites)
+		for slot := range sites {
+			x.Add(uint32(i), uint32(slot), sites[slot])
+		}
 	}
+	moves := make([]Move, slots)
 	for b.Loop() {
-		s, err := Plan(mem, m, &x, []Move{{Slot: 7, Old: from, New: to}})
+		for slot := range moves {
+			moves[slot] = Move{Slot: uint32(slot), Old: from, New: to}
+		}
+		s, err := Plan(mem, m, &x, moves)
 		if err != nil || s.Len() != n {
 			b.Fatal(s.Len(), err)
 		}

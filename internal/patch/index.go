@@ -27,6 +27,10 @@
 package patch
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+
 	"klink/internal/insn"
 )
 
@@ -79,8 +83,11 @@ type list struct {
 
 // Add says that sites, sorted by address, are all the sites of slot in module,
 // instead of what was said before. The slice is kept, not copied: it must not be
-// changed from then on.
+// changed from then on. It panics for sites that are out of order.
 func (x *Index) Add(module, slot uint32, sites []Site) {
+	if !slices.IsSortedFunc(sites, func(a, b Site) int { return cmp.Compare(a.Addr, b.Addr) }) {
+		panic(fmt.Sprintf("patch: the sites of slot %d in module %d are out of order", slot, module))
+	}
 	x.Remove(module, slot)
 	if len(sites) == 0 {
 		return
@@ -125,6 +132,15 @@ func (x *Index) Count(slot uint32) int {
 		return u.count
 	}
 	return 0
+}
+
+// Sites returns the sites of slot in module, sorted by address. They must not be changed.
+func (x *Index) Sites(module, slot uint32) []Site {
+	i, ok := x.place[place{module, slot}]
+	if !ok {
+		return nil
+	}
+	return x.slots[slot].lists[i].sites
 }
 
 // Each calls f for every module that has sites of slot, in the order of the

@@ -22,6 +22,18 @@ func TestSortKeys(t *testing.T) {
 			seed = seed*6364136223846793005 + 1442695040888963407
 			keys[i] = key{base + seed>>shift, uint32(i)}
 		}
+		edits := make([]Edit, n)
+		for i, k := range keys {
+			edits[i] = Edit{Addr: k.addr, Old: ^k.addr}
+		}
+		var r sorter
+		r.sort(slices.Clone(edits)) // room that was used before
+		r.sort(edits)
+		for i, e := range edits {
+			if e.Old != ^e.Addr || i > 0 && edits[i-1].Addr > e.Addr {
+				t.Fatalf("%d edits over %d bits: number %d is wrong", n, 64-shift, i)
+			}
+		}
 		want := slices.Clone(keys)
 		slices.SortFunc(want, func(a, b key) int {
 			return cmp.Or(cmp.Compare(a.addr, b.addr), cmp.Compare(a.index, b.index))
@@ -60,6 +72,13 @@ func TestIndexAgainstMap(t *testing.T) {
 				}
 				x.Add(k.module, k.slot, sites)
 				model[k] = sites
+			}
+		}
+		for module := range uint32(8) {
+			for slot := range uint32(5) {
+				if got, want := x.Sites(module, slot), model[id{module, slot}]; !slices.Equal(got, want) {
+					t.Fatalf("slot %d in module %d: %v, want %v", slot, module, got, want)
+				}
 			}
 		}
 		for slot := range uint32(5) {

@@ -3,7 +3,6 @@ package patch
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 
 	"klink/internal/arch"
 	"klink/internal/diag"
@@ -89,12 +88,6 @@ type Switch struct {
 	turned     bool
 }
 
-// run is the sites of one module and one moved slot.
-type run struct {
-	sites []Site
-	move  *Move
-}
-
 // Plan returns the switch that makes the moves, by the sites that x lists. It
 // writes nothing but takes a new generation number from x. Its cost goes by the
 // sites of the moved slots alone. Errors, all of one plan reported together:
@@ -111,18 +104,18 @@ func Plan(mem Memory, m arch.Machine, x *Index, moves []Move) (*Switch, error) {
 	s := &Switch{generation: x.generation, trap: facts.TrapBytes, length: lengths[m]}
 	runs, total := gather(x, moves)
 	s.edits = make([]Edit, 0, total)
-	p := planner{s: s, machine: m, facts: facts, sorted: true}
-	for len(runs) > 0 {
-		n := min(batch, len(runs))
-		p.touchRuns(runs[:n])
-		for i := range runs[:n] {
-			p.run(&runs[i])
+	p := planner{s: s, machine: m, facts: facts}
+	for i := range runs.keys {
+		if i%batch == 0 {
+			p.touchRuns(runs, i, min(i+batch, len(runs.keys)))
 		}
-		runs = runs[n:]
+		sites, move := runs.at(i)
+		if sites[0].Addr >= p.end {
+			p.order()
+		}
+		p.run(sites, &moves[move])
 	}
-	if !p.sorted {
-		s.edits = sortEdits(s.edits)
-	}
+	p.order()
 	p.look(mem)
 	p.compare()
 	if err := p.errs.Err(); err != nil {
@@ -131,30 +124,46 @@ func Plan(mem Memory, m arch.Machine, x *Index, moves []Move) (*Switch, error) {
 	return s, nil
 }
 
-// gather returns the sites of the moved slots, module by module in the order of
-// the first address of each, and how many there are.
-func gather(x *Index, moves []Move) (runs []run, total int) {
-	var keys []key
-	var all []run
+// runs is the lists of sites that moves concern, in the order of their first
+// addresses. What there may be 10,000 of holds no pointers.
+type runs struct {
+	users []*users // by move; nil for a move that changes nothing
+	from  []source
+	keys  []key // sorted; they index from
+}
+
+// source says where a list is: in users[move].lists.
+type source struct{ move, list uint32 }
+
+// at returns the sites of the i-th run and their move's index.
+func (r *runs) at(i int) (sites []Site, move uint32) {
+	s := r.from[r.keys[i].index]
+	return r.users[s.move].lists[s.list].sites, s.move
+}
+
+// gather returns the runs of the moved slots, and how many sites they have.
+func gather(x *Index, moves []Move) (r *runs, total int) {
+	r = &runs{users: make([]*users, len(moves))}
+	n := 0
 	for i := range moves {
-		m := &moves[i]
-		u := x.slots[m.Slot]
-		if u == nil || m.Old == m.New {
+		if u := x.slots[moves[i].Slot]; u != nil && moves[i].Old != moves[i].New {
+			r.users[i] = u
+			n += len(u.lists)
+			total += u.count
+		}
+	}
+	r.from, r.keys = make([]source, 0, n), make([]key, 0, n)
+	for i, u := range r.users {
+		if u == nil {
 			continue
 		}
-		keys, all = slices.Grow(keys, len(u.lists)), slices.Grow(all, len(u.lists))
 		for k := range u.lists {
-			l := &u.lists[k]
-			keys = append(keys, key{l.first, uint32(len(all))})
-			all = append(all, run{l.sites, m})
+			r.keys = append(r.keys, key{u.lists[k].first, uint32(len(r.from))})
+			r.from = append(r.from, source{uint32(i), uint32(k)})
 		}
-		total += u.count
 	}
-	runs = make([]run, len(all))
-	for i, k := range sortKeys(keys) {
-		runs[i] = all[k.index]
-	}
-	return runs, total
+	r.keys = sortKeys(r.keys)
+	return r, total
 }
 
 // planner turns sites into the edits of s.
@@ -162,21 +171,25 @@ type planner struct {
 	s       *Switch
 	machine arch.Machine
 	facts   *arch.Facts
-	sorted  bool // the edits so far are in the order of their addresses
+	start   int    // of the edits of runs that overlap one another: they may be out of order
+	end     uint64 // no run before reaches this address
+	mixed   bool   // the edits from start on are out of order
+	sorter  sorter
 	errs    diag.List
 	sink    byte // keeps touch's loads
 }
 
 // run adds the edits of one run, and an error for each site that is not as it should be.
-func (p *planner) run(r *run) {
+func (p *planner) run(sites []Site, move *Move) {
 	s := p.s
 	prev := uint64(0)
 	if n := len(s.edits); n > 0 {
 		prev = s.edits[n-1].Addr
 	}
-	near := p.near(r, r.move.Old) && p.near(r, r.move.New)
-	for i := range r.sites {
-		site := &r.sites[i]
+	p.end = max(p.end, sites[len(sites)-1].Addr)
+	near := p.near(sites, move.Old) && p.near(sites, move.New)
+	for i := range sites {
+		site := &sites[i]
 		if s.length[site.Form] == 0 {
 			p.fail(diag.ErrInsn, site.Addr, site.Form, "has no form of %v", p.machine)
 			continue
@@ -185,33 +198,43 @@ func (p *planner) run(r *run) {
 			p.fail(diag.ErrAlign, site.Addr, site.Form, "is not aligned to %d", p.facts.InsnAlign)
 			continue
 		}
-		from, to := r.move.Old, r.move.New
+		from, to := move.Old, move.New
 		if !near || site.Form == insn.FarJump {
 			var ok bool
-			if from, ok = site.Leads(r.move.Old); !ok {
-				p.unreachable(site, r.move.Old)
+			if from, ok = site.Leads(move.Old); !ok {
+				p.unreachable(site, move.Old)
 				continue
 			}
-			if to, ok = site.Leads(r.move.New); !ok {
-				p.unreachable(site, r.move.New)
+			if to, ok = site.Leads(move.New); !ok {
+				p.unreachable(site, move.New)
 				continue
 			}
 			if from == to {
 				continue
 			}
 		}
-		p.sorted = p.sorted && site.Addr >= prev
+		p.mixed = p.mixed || site.Addr < prev
 		prev = site.Addr
 		s.edits = append(s.edits, Edit{Addr: site.Addr, Old: from, New: to, Form: site.Form})
 	}
 }
 
+// order puts the edits since the last call in order. It is called where no run
+// before reaches into those that follow, which is at most a module's end: sites of
+// several symbols mix inside of their module only, and what is sorted stays small.
+func (p *planner) order() {
+	if p.mixed {
+		p.sorter.sort(p.s.edits[p.start:])
+	}
+	p.start, p.mixed = len(p.s.edits), false
+}
+
 // near says that every branch of the run reaches target because the first and the
 // last do, with a form's length to spare; a veneer, whose rules are its own, aside.
-func (p *planner) near(r *run, target uint64) bool {
-	first, last := r.sites[0].Addr, r.sites[len(r.sites)-1].Addr
+func (p *planner) near(sites []Site, target uint64) bool {
+	first, last := sites[0].Addr, sites[len(sites)-1].Addr
 	reach := p.facts.BranchReach - maxLen
-	return target == 0 || target&(p.facts.InsnAlign-1) == 0 && first <= last &&
+	return target == 0 || target&(p.facts.InsnAlign-1) == 0 &&
 		target-first+reach < 2*reach && target-last+reach < 2*reach
 }
 
@@ -219,11 +242,12 @@ func (p *planner) near(r *run, target uint64) bool {
 // loads close to one another miss at the same time.
 const batch = 32
 
-// touchRuns loads the first site of each run.
-func (p *planner) touchRuns(runs []run) {
+// touchRuns loads the first site of each of the runs [from, to).
+func (p *planner) touchRuns(r *runs, from, to int) {
 	sum := insn.Form(0)
-	for i := range runs {
-		sum += runs[i].sites[0].Form
+	for i := from; i < to; i++ {
+		sites, _ := r.at(i)
+		sum += sites[0].Form
 	}
 	p.sink = byte(sum)
 }
@@ -321,19 +345,6 @@ func (p *planner) fail(kind error, addr uint64, f insn.Form, format string, args
 		return
 	}
 	p.errs.Add(diag.New(kind, "", "the site %#x (%v) "+format, append([]any{addr, f}, args...)...))
-}
-
-// sortEdits returns the edits in the order of their addresses.
-func sortEdits(edits []Edit) []Edit {
-	keys := make([]key, len(edits))
-	for i := range edits {
-		keys[i] = key{edits[i].Addr, uint32(i)}
-	}
-	sorted := make([]Edit, len(edits))
-	for i, k := range sortKeys(keys) {
-		sorted[i] = edits[k.index]
-	}
-	return sorted
 }
 
 // from returns the host's view of edit i's text, and of what follows it if all edits

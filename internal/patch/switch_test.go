@@ -293,6 +293,16 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
+func TestAddOutOfOrder(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("sites out of order were taken")
+		}
+	}()
+	var x Index
+	x.Add(0, 0, []Site{{Addr: 8, Form: insn.Call32}, {Addr: 0, Form: insn.Call32}})
+}
+
 // TestManyErrors: a plan that fails everywhere is answered, and counted.
 func TestManyErrors(t *testing.T) {
 	w := newWorld(arch.AMD64, 1<<20)
@@ -343,6 +353,38 @@ func TestOnlyWhatChanges(t *testing.T) {
 	} {
 		if got := rows(c.old, c.new); !slices.Equal(got, c.want) {
 			t.Errorf("%#x to %#x: %+v, want %+v", c.old, c.new, got, c.want)
+		}
+	}
+}
+
+// TestEdgeOfReach: of the branches of one module some reach the provider and some
+// need the veneer, whichever side it lies on.
+func TestEdgeOfReach(t *testing.T) {
+	const first, last, reach = worldBase + 64, worldBase + 4096, 1 << 27
+	for _, edge := range []uint64{first - reach, last - reach, first + reach, last + reach} {
+		for d := uint64(0); d <= 128; d += 4 {
+			target := edge - 64 + d
+			w := newWorld(arch.ARM64, 8192)
+			w.leads[1] = worldBase + 2048
+			var sites []Site
+			for _, at := range []uint64{first, first + 32, last - 32, last} {
+				sites = append(sites, Site{Addr: at, Form: insn.BL, Veneer: worldBase + 16})
+			}
+			w.add(0, 1, []Site{{Addr: worldBase + 16, Form: insn.FarJump}})
+			w.add(1, 1, sites)
+			moves := []Move{{1, worldBase + 2048, target}}
+			s, err := Plan(w.mem, arch.ARM64, &w.index, moves)
+			if err != nil {
+				t.Fatalf("to %#x: %v", target, err)
+			}
+			for i, e := range s.Edits()[1:] {
+				if to, _ := sites[i].Leads(target); e.New != to {
+					t.Errorf("%#x to %#x: edit to %#x, want %#x", e.Addr, target, e.New, to)
+				}
+			}
+			if err := s.Run(newWatch(t, w, moves)); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
