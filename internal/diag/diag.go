@@ -53,15 +53,23 @@ type Error struct {
 //
 //	bpf.kmod:(.text+0x1a): in function "f": R_X86_64_PLT32 against "bar": no provider
 func (e *Error) Error() string {
-	var b strings.Builder
-	if e.File != "" {
-		b.WriteString(Escape(e.File))
-		b.WriteString(":")
-		if e.Section != "" {
-			fmt.Fprintf(&b, "(%s+%#x):", Escape(e.Section), e.Offset)
-		}
-		b.WriteString(" ")
+	if e.File == "" {
+		return e.Message()
 	}
+	return e.Place() + ": " + e.Message()
+}
+
+// Place returns where it was found, escaped: "bpf.kmod:(.text+0x1a)", "bpf.kmod", or "".
+func (e *Error) Place() string {
+	if e.Section == "" || e.File == "" {
+		return Escape(e.File)
+	}
+	return fmt.Sprintf("%s:(%s+%#x)", Escape(e.File), Escape(e.Section), e.Offset)
+}
+
+// Message returns Error without the place.
+func (e *Error) Message() string {
+	var b strings.Builder
 	if e.Func != "" {
 		fmt.Fprintf(&b, "in function %s: ", Quote(e.Func))
 	}
@@ -169,6 +177,9 @@ type Errors struct {
 	extra int
 }
 
+// Len returns how many there are, those that nobody worked out too.
+func (e *Errors) Len() int { return len(e.errs) + e.extra }
+
 // Error returns Lines joined by newlines.
 func (e *Errors) Error() string { return strings.Join(e.Lines(), "\n") }
 
@@ -180,7 +191,7 @@ func (e *Errors) Lines() []string {
 	for _, err := range e.errs[:n] {
 		lines = append(lines, err.Error())
 	}
-	if more := len(e.errs) - n + e.extra; more > 0 {
+	if more := e.Len() - n; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return lines

@@ -82,24 +82,30 @@ func (r *CheckReport) add(level, place, text, hint string) {
 	r.Findings = append(r.Findings, Finding{level, place, text, hint})
 }
 
-// errors adds every line of an error.
+// errors adds every root cause of an error that would be shown, each at its place.
 func (r *CheckReport) errors(err error) {
-	for _, line := range diag.Lines(err) {
-		r.add(levelError, r.File, line, "")
+	causes := []error{err}
+	var list *diag.Errors
+	if errors.As(err, &list) {
+		causes = list.Unwrap()
+	}
+	for i, cause := range causes {
+		var e *diag.Error
+		switch {
+		case i == diag.MaxErrors:
+			r.add(levelError, r.File, fmt.Sprintf("and %d more", list.Len()-i), "")
+			return
+		case errors.As(cause, &e):
+			r.add(levelError, e.Place(), e.Message(), "")
+		default:
+			r.add(levelError, r.File, cause.Error(), "")
+		}
 	}
 }
-
-// maxTrialPadding bounds what a trial link may need beyond the sections' own bytes:
-// a small file can ask for any alignment.
-const maxTrialPadding = 16 << 20
 
 // tryLink links the module alone, with a made-up function for each name that it
 // needs, for the errors that only show when values are computed.
 func (r *CheckReport) tryLink(lm *link.Module) {
-	if padding(lm) > maxTrialPadding {
-		r.add(levelNote, r.File, "its alignments leave gaps too large for a trial link", "")
-		return
-	}
 	in := link.Input{Answers: make([]link.Answer, len(lm.Names))}
 	at := uint64(DefaultBase)
 	var out [link.Regions][]byte
@@ -125,21 +131,6 @@ func (r *CheckReport) tryLink(lm *link.Module) {
 	if _, err := lm.Apply(&in, out); err != nil {
 		r.errors(err)
 	}
-}
-
-// padding returns how many bytes a module's blocks have beyond those of its sections.
-func padding(lm *link.Module) (n uint64) {
-	for _, size := range lm.Init {
-		n += size
-	}
-	for oi, o := range lm.Objects() {
-		for si := range o.Sections {
-			if _, _, kept := lm.Section(oi, si); kept {
-				n -= min(n, uint64(len(o.Sections[si].Data)))
-			}
-		}
-	}
-	return n
 }
 
 // boundBranches reports the jumps that the assembler bound to a symbol which the
