@@ -59,9 +59,7 @@ func (k *Kernel) function(names *names, what string) (*module, *symbol, error) {
 		if p := k.stacks.Current(slot); p.Module != 0 && p.Class == aliasstack.Func {
 			m, addr := k.modules[p.Module], k.providerAddr(p)
 			if s := names.function(m, func(s *symbol) bool { return s.addr == addr }); s != nil {
-				named := *s
-				named.name = what
-				return m, &named, nil
+				return m, s, nil
 			}
 		}
 	}

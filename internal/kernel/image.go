@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"klink/internal/elfload"
 	"klink/internal/link"
@@ -59,8 +60,17 @@ type symbolPlan struct {
 	shstrOff int64
 }
 
-// symbolPart is one module's share: first a plan of where, while counting of how many.
-type symbolPart struct{ local, global, str int }
+// symbolPart is one module's share.
+type symbolPart struct{ local, global, str extent }
+
+// extent is n things from number at on.
+type extent struct{ at, n int }
+
+// follow puts e behind the first end things and returns where it ends.
+func (e *extent) follow(end int) int {
+	e.at = end
+	return end + e.n
+}
 
 // symbolTable collects the symbols of one module.
 type symbolTable struct {
@@ -134,7 +144,7 @@ func (img *image) module(l *offline, i int, out [link.Regions][]byte, t *symbolT
 			return err
 		}
 	}
-	t.reset(img.syms.parts[i].str)
+	t.reset(&img.syms.parts[i])
 	l.eachSymbol(m, t.add)
 	return img.symbols(i, t)
 }
@@ -143,9 +153,9 @@ func (img *image) module(l *offline, i int, out [link.Regions][]byte, t *symbolT
 func (img *image) symbols(i int, t *symbolTable) error {
 	p := &img.syms.parts[i]
 	return errors.Join(
-		img.write(t.local, img.syms.symOff+int64(p.local)*symSize),
-		img.write(t.global, img.syms.symOff+int64(p.global)*symSize),
-		img.write(t.strs, img.syms.strOff+int64(p.str)))
+		img.write(t.local, img.syms.symOff+int64(p.local.at)*symSize),
+		img.write(t.global, img.syms.symOff+int64(p.global.at)*symSize),
+		img.write(t.strs, img.syms.strOff+int64(p.str.at)))
 }
 
 // imageSymbol is one symbol on its way into the image.
@@ -210,11 +220,11 @@ func (l *offline) planSymbols() symbolPlan {
 	count := func(n *symbolPart) func(imageSymbol) {
 		return func(s imageSymbol) {
 			if s.local() {
-				n.local++
+				n.local.n++
 			} else {
-				n.global++
+				n.global.n++
 			}
-			n.str += len(s.name) + 1
+			n.str.n += len(s.name) + 1
 		}
 	}
 	_ = parallel(len(l.fresh), func(i int) error {
@@ -223,14 +233,12 @@ func (l *offline) planSymbols() symbolPlan {
 	})
 	l.eachEntry(count(&p.parts[len(l.fresh)]))
 	for i := range p.parts {
-		n := &p.parts[i]
-		n.local, p.locals = p.locals, p.locals+n.local
-		n.str, p.strSize = p.strSize, p.strSize+n.str
+		p.locals = p.parts[i].local.follow(p.locals)
+		p.strSize = p.parts[i].str.follow(p.strSize)
 	}
 	p.total = p.locals
 	for i := range p.parts {
-		n := &p.parts[i]
-		n.global, p.total = p.total, p.total+n.global
+		p.total = p.parts[i].global.follow(p.total)
 	}
 	p.symOff = (l.at(l.end) + 7) &^ 7
 	p.strOff = p.symOff + int64(p.total)*symSize
@@ -238,9 +246,12 @@ func (l *offline) planSymbols() symbolPlan {
 	return p
 }
 
-// reset empties the table for symbols whose names start at an offset of .strtab.
-func (t *symbolTable) reset(str int) {
-	t.local, t.global, t.strs, t.str = t.local[:0], t.global[:0], t.strs[:0], str
+// reset empties the table and makes room for the symbols of a part.
+func (t *symbolTable) reset(p *symbolPart) {
+	t.local = slices.Grow(t.local[:0], p.local.n*symSize)
+	t.global = slices.Grow(t.global[:0], p.global.n*symSize)
+	t.strs = slices.Grow(t.strs[:0], p.str.n)
+	t.str = p.str.at
 }
 
 // add appends one Elf64_Sym.
@@ -275,7 +286,7 @@ func (img *image) finish(l *offline) error {
 		return nil
 	}
 	var t symbolTable
-	t.reset(img.syms.parts[len(l.fresh)].str)
+	t.reset(&img.syms.parts[len(l.fresh)])
 	l.eachEntry(t.add)
 	shstrtab, names := sectionNames()
 	shoff := (img.syms.shstrOff + int64(len(shstrtab)) + 7) &^ 7

@@ -132,8 +132,7 @@ func (l *loading) run(dry bool) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := l.report(sw)
-	report.DryRun = dry
+	report := l.report(sw, dry)
 	if dry {
 		return report, nil
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"slices"
 
 	"klink/internal/aliasstack"
@@ -17,11 +18,16 @@ var veneerLen = uint64(insn.FarJump.Len())
 // farTarget decodes a veneer.
 func farTarget(b []byte, at uint64) (uint64, bool) { return insn.FarJump.Target(b, at) }
 
-// report describes a load.
-func (l *loading) report(sw *patch.Switch) *Change {
+// report describes a load, a dry run with what each module would push.
+func (l *loading) report(sw *patch.Switch, dry bool) *Change {
 	c := l.k.changeInfo(l.batch, sw)
+	c.DryRun = dry
 	for _, m := range l.fresh {
-		c.Loaded = append(c.Loaded, m.brief())
+		info := m.brief()
+		if dry {
+			info.Provides = l.wouldProvide(m)
+		}
+		c.Loaded = append(c.Loaded, info)
 	}
 	for _, h := range l.change.Hidden() {
 		info := HiddenInfo{Symbol: h.Name, By: l.module(h.By).name}
@@ -34,6 +40,20 @@ func (l *loading) report(sw *patch.Switch) *Change {
 		c.Absent = append(c.Absent, AbsentInfo{l.module(a.Module).name, a.Name})
 	}
 	return c
+}
+
+// wouldProvide lists what a fresh module pushes, and whether it would be current.
+func (l *loading) wouldProvide(m *module) []ProvideInfo {
+	var list []ProvideInfo
+	for i, id := range m.offers {
+		n := &m.lm.Names[id]
+		addr, _, _ := m.lm.Own(id, m.at)
+		slot, _ := l.change.Slot(n.Name)
+		cur := l.change.Current(slot)
+		list = append(list, ProvideInfo{n.Name, n.Kind.String(), n.Class.String(), Addr(addr), cur.Module == m.id && cur.Offer == int32(i)})
+	}
+	slices.SortFunc(list, func(a, b ProvideInfo) int { return cmp.Compare(a.Symbol, b.Symbol) })
+	return list
 }
 
 // unloadReport describes an unload.

@@ -45,10 +45,6 @@ func (s *scratch) blocks(m *module) (out [link.Regions][]byte) {
 	return out
 }
 
-// maxBlockBytes bounds what one module may have in bytes (not NOBITS). Objects are
-// at most maxFile long, so more can only come from padding between sections.
-const maxBlockBytes = maxFile + 1<<30
-
 // write links every module and puts its bytes where r says.
 func (l *offline) write(r LinkRequest) (err error) {
 	img, err := l.createImage(r.Output)
@@ -70,11 +66,6 @@ func (l *offline) write(r LinkRequest) (err error) {
 		}
 		defer func() { pool <- s }()
 		m := l.fresh[i]
-		for _, n := range m.lm.Init {
-			if n > maxBlockBytes {
-				return diag.New(diag.ErrNoSpace, m.files[0].Name, "%#x bytes of padding and sections are more than klink writes", n)
-			}
-		}
 		out := s.blocks(m)
 		res, err := m.lm.Apply(&link.Input{At: m.at, Answers: l.answers(m), Static: l.static, Sites: s.sites}, out)
 		if err != nil {
