@@ -3,6 +3,7 @@
 #
 #   corpus.sh fetch    download and unpack, once
 #   corpus.sh paths    print the folders, a line each, without looking
+#   corpus.sh link     link all modules of each machine in one command
 #
 # The newest linux-image-6.1.0-*-cloud-{amd64,arm64} go to
 # ${KLINK_CACHE:-.cache}/corpus/{amd64,arm64}/, only their modules, flat: one
@@ -46,11 +47,24 @@ fetch() {
 	done
 }
 
+# link: everything that Debian ships must link, no relocation refused. klink says how
+# many modules, relocations, call sites and missing names there were.
+link() {
+	_klink=$(dirname "$0")/../bin/klink
+	for _m in amd64 arm64; do
+		_img=$(mktemp "${TMPDIR:-/tmp}/klink-corpus.XXXXXX")
+		printf '== %s\n' "$corpus/$_m"
+		"$_klink" link --externals trap -o "$_img" "$corpus/$_m"/*.ko || { rm -f "$_img"; die "the modules of $_m do not link"; }
+		rm -f "$_img"
+	done
+}
+
 case ${1-} in
 fetch) fetch ;;
+link) link ;;
 paths) printf '%s\n' "$corpus/amd64" "$corpus/arm64" ;;
 *)
-	printf 'usage: corpus.sh fetch|paths\n' >&2
+	printf 'usage: corpus.sh fetch|paths|link\n' >&2
 	exit 2
 	;;
 esac

@@ -1,0 +1,159 @@
+// Package layers holds the table of layers: imports go down only, never sideways.
+package layers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "klink/"
+
+// layers are the packages by layer; a package may import those of lower layers only.
+var layers = [][]string{
+	{"internal/arch", "internal/diag"},
+	{"internal/elfload", "internal/reloc", "internal/insn", "internal/aliasstack"},
+	{"internal/link"},
+	{"internal/arena", "internal/patch"},
+	{"internal/kernel"},
+	{"internal/api"},
+	{"internal/cli"},
+	{"cmd/klink"},
+}
+
+// pure is how many of the layers ask the system for nothing.
+const pure = 3
+
+// impure are packages of the standard library that the pure layers do without.
+var impure = []string{"os", "syscall", "time", "net", "sync", "sync/atomic", "golang.org/x/sys/unix"}
+
+// only names what one package alone may import.
+var only = map[string]string{
+	"debug/elf":                        "internal/elfload",
+	"golang.org/x/arch/x86/x86asm":     "internal/insn",
+	"golang.org/x/arch/arm64/arm64asm": "internal/insn",
+	"github.com/spf13/cobra":           "internal/cli",
+}
+
+// pkg is what `go list -json` says of a package.
+type pkg struct {
+	ImportPath  string
+	Imports     []string
+	GoFiles     []string
+	TestImports []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles,TestImports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+// layerOf returns the layer of a package of the project; testing packages have none.
+func layerOf(path string) (int, bool) {
+	for i, l := range layers {
+		if slices.Contains(l, path) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func TestLayers(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		if strings.HasPrefix(name, "internal/testing/") {
+			continue
+		}
+		own, ok := layerOf(name)
+		if !ok {
+			t.Errorf("%s is in no layer: enter it in the table", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			for _, bad := range violations(name, own, imp) {
+				t.Error(bad)
+			}
+		}
+	}
+	for _, l := range layers {
+		for _, name := range l {
+			if !seen[name] {
+				t.Errorf("%s is in the table and not in the tree", name)
+			}
+		}
+	}
+}
+
+// violations says what is wrong with one import of a package.
+func violations(name string, own int, imp string) []string {
+	var bad []string
+	if who, ok := only[imp]; ok && who != name {
+		bad = append(bad, name+" imports "+imp+", which only "+who+" may")
+	}
+	if own < pure && slices.Contains(impure, imp) {
+		bad = append(bad, name+" imports "+imp+": layers below 3 ask the system for nothing")
+	}
+	sub, ours := strings.CutPrefix(imp, module)
+	if !ours {
+		return bad
+	}
+	if strings.HasPrefix(sub, "internal/testing/") {
+		return append(bad, name+" imports "+sub+", which only tests may")
+	}
+	if l, ok := layerOf(sub); !ok || l >= own {
+		bad = append(bad, name+" imports "+sub+", which is not below it")
+	}
+	return bad
+}
+
+func TestViolationsAreFound(t *testing.T) {
+	for _, c := range []struct {
+		name, imp string
+		want      int
+	}{
+		{"internal/reloc", "klink/internal/elfload", 1},
+		{"internal/link", "klink/internal/kernel", 1},
+		{"internal/link", "os", 1},
+		{"internal/link", "debug/elf", 1},
+		{"internal/kernel", "klink/internal/testing/oracle", 1},
+		{"internal/kernel", "klink/internal/link", 0},
+		{"internal/kernel", "os", 0},
+		{"internal/elfload", "debug/elf", 0},
+	} {
+		own, _ := layerOf(c.name)
+		if got := violations(c.name, own, c.imp); len(got) != c.want {
+			t.Errorf("%s importing %s: %q", c.name, c.imp, got)
+		}
+	}
+}
+
+func TestUnsafeFiles(t *testing.T) {
+	for _, p := range list(t) {
+		if !slices.Contains(p.Imports, "unsafe") {
+			continue
+		}
+		if !slices.ContainsFunc(p.GoFiles, func(f string) bool { return strings.HasSuffix(f, "_unsafe.go") }) {
+			t.Errorf("%s imports unsafe and has no file named *_unsafe.go", p.ImportPath)
+		}
+	}
+}
