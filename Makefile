@@ -1,0 +1,93 @@
+# Everything that klink needs to be built, shown and tested. `make help` lists it.
+# Nothing is installed on the machine: tools that Debian has and this machine lacks
+# are unpacked below $(KLINK_CACHE).
+
+GO          ?= go
+KLINK_CACHE ?= $(CURDIR)/.cache
+GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+FUZZTIME    ?= 30s
+ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
+
+export KLINK_CACHE
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin/klink ## build bin/klink
+
+.PHONY: bin/klink
+bin/klink:
+	@$(GO) build -trimpath -o bin/klink ./cmd/klink
+
+.PHONY: run
+run: bin/klink ## show the main job: load, see the calls move, unload from the middle
+	@ARCH=$(ARCH) scripts/tour.sh
+
+.PHONY: test
+test: tools ## run every test that needs no special rights
+	$(GO) test ./...
+
+.PHONY: test-race
+test-race: tools ## the same under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: tools
+tools: ## bring the cross binutils that the tests compare with
+	@scripts/tools.sh ld-arm64
+
+.PHONY: check
+check: fmt-check vet generated test cross ## what CI runs
+
+.PHONY: fmt-check
+fmt-check:
+	@files=$$(gofmt -l cmd internal); if [ -n "$$files" ]; then echo "gofmt: $$files"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint, fetched and built by the Go tool
+	$(GO) run $(GOLANGCI) run ./...
+
+.PHONY: generated
+generated: ## compare generated files and fixtures with their sources
+	$(GO) mod tidy -diff
+	@scripts/objs.sh --check
+
+.PHONY: cross
+cross: ## the whole tree, tests too, compiles for aarch64
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+
+.PHONY: objs
+objs: ## rebuild the fixtures in testdata/objs
+	@scripts/tools.sh compilers
+	@scripts/objs.sh
+
+.PHONY: golden
+golden: bin/klink ## rewrite the golden texts; look at the diff
+	$(GO) test ./cmd/klink ./internal/cli ./internal/reloc -update
+
+.PHONY: corpus
+corpus: bin/klink ## link all of Debian's cloud kernel modules, both machines
+	@scripts/corpus.sh fetch
+	@scripts/corpus.sh link
+
+.PHONY: bench
+bench: bin/klink ## measure against ld.lld and GNU ld, side by side
+	@scripts/tools.sh bench
+	@scripts/corpus.sh fetch
+	@scripts/bench.sh
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@GO="$(GO)" scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: clean
+clean: ## remove what was built; the cache stays
+	rm -rf bin

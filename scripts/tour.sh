@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The main job on real objects: `make run`. Commands are shown as they are typed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+klink=$PWD/bin/klink
+arch=${ARCH:-amd64}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The fixtures have the machine in their names; the tour does without.
+for f in bpf/kernel.o bpf/bpf.kmod bus_space/kernel.o bus_space/bus_space_debug.kmod \
+	bus_space/bus_space_xh.kmod bus_space/bus_space_reorder.kmod; do
+	mkdir -p "$work/${f%%/*}"
+	cp "testdata/objs/${f%.*}.$arch.${f##*.}" "$work/$f"
+done
+
+root=$PWD
+for story in bpf bus_space; do
+	cd "$work/$story"
+	"$klink" run -x "$root/examples/$story.klink"
+done
