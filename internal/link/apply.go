@@ -188,7 +188,7 @@ func (a *applier) named(f *fixup, in *reloc.Inputs, id NameID, own bool) {
 	case t.defined && (own || sh.into != 0 && a.Names[id].Class == aliasstack.Func):
 		in.S, in.L, slot, t = t.own, t.own, 0, &target{own: t.own, branch: t.own, addr: t.own, defined: true}
 	case sh.into != 0 && t.other:
-		a.fail(f, diag.ErrUnsupported, fmt.Sprintf("points %d bytes into a function of another module: only a module's own function can be meant", sh.into))
+		a.fail(f, diag.ErrUnsupported, "points %d bytes into a function of another module: only a module's own function can be meant", sh.into)
 		return
 	case sh.into != 0:
 		slot = 0 // a site leads to a function's start
@@ -214,7 +214,6 @@ const nopARM64 = 0xd503201f // nop
 func (a *applier) branch(f *fixup, in *reloc.Inputs, id NameID, sh *shape, t *target, slot aliasstack.SlotID) {
 	in.S, in.L = t.branch, t.branch
 	if slot == 0 {
-		a.res.Direct++
 		a.put(f, in)
 		return
 	}
@@ -269,7 +268,6 @@ func (a *applier) relax(f *fixup, sh *shape, to uint64, slot aliasstack.SlotID, 
 		return false
 	}
 	if slot == 0 {
-		a.res.Direct++
 		return true
 	}
 	a.res.Sites = append(a.res.Sites, Site{Addr: at, Slot: slot, Name: id, Form: sh.form})
@@ -284,7 +282,7 @@ func (a *applier) put(f *fixup, in *reloc.Inputs) bool {
 		f.row.Put(f.dst[f.r.Offset:], v)
 		return true
 	case reloc.Misaligned:
-		a.fail(f, diag.ErrAlign, fmt.Sprintf("value %#x is not a multiple of %d", v, f.row.Align))
+		a.fail(f, diag.ErrAlign, "value %#x is not a multiple of %d", v, f.row.Align)
 	default:
 		a.outOfRange(f, v)
 	}
@@ -293,7 +291,7 @@ func (a *applier) put(f *fixup, in *reloc.Inputs) bool {
 
 // outOfRange reports a value that does not fit its field.
 func (a *applier) outOfRange(f *fixup, v int64) {
-	a.fail(f, diag.ErrRange, fmt.Sprintf("relocation out of range: %#x is not in %s", v, reloc.RangeText(f.row)))
+	a.fail(f, diag.ErrRange, "relocation out of range: %#x is not in %s", v, reloc.RangeText(f.row))
 }
 
 // aligned reports a target at which no instruction can start.
@@ -301,7 +299,7 @@ func (a *applier) aligned(f *fixup, to uint64) bool {
 	if to&a.mask == 0 {
 		return true
 	}
-	a.fail(f, diag.ErrAlign, fmt.Sprintf("the function is at %#x, no address of an instruction", to))
+	a.fail(f, diag.ErrAlign, "the function is at %#x, no address of an instruction", to)
 	return false
 }
 
@@ -309,20 +307,18 @@ func (a *applier) aligned(f *fixup, to uint64) bool {
 func (a *applier) misfit(f *fixup, v reloc.Verdict) {
 	switch v {
 	case reloc.OutOfSection:
-		a.fail(f, diag.ErrMalformed, fmt.Sprintf("a field of %d bytes runs over the end of the section, %d bytes long", f.row.Width, f.s.Size))
-	case reloc.Misaligned:
-		a.fail(f, diag.ErrAlign, "the place is not aligned to an instruction")
+		a.fail(f, diag.ErrMalformed, "a field of %d bytes runs over the end of the section, %d bytes long", f.row.Width, f.s.Size)
 	default:
 		lo := f.r.Offset - min(f.r.Offset, 3)
 		hi := min(f.r.Offset+uint64(f.row.Width), f.s.Size)
-		a.fail(f, diag.ErrInsn, fmt.Sprintf("unexpected instruction: % x at %#x", f.s.Data[lo:hi], lo))
+		a.fail(f, diag.ErrInsn, "unexpected instruction: % x at %#x", f.s.Data[lo:hi], lo)
 	}
 }
 
 // fail reports something wrong at a fix-up.
-func (a *applier) fail(f *fixup, kind error, text string) {
+func (a *applier) fail(f *fixup, kind error, format string, args ...any) {
 	if !full(&a.errs) {
-		a.errs.Add(a.errorAt(f.ref, kind, text))
+		a.errs.Add(a.errorAt(f.ref, kind, fmt.Sprintf(format, args...)))
 	}
 }
 

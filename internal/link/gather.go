@@ -134,10 +134,6 @@ func (g *gatherer) define() {
 		o.names = make([]NameID, len(globals))
 		for i := range globals {
 			s := &globals[i]
-			if s.Name == "" {
-				o.names[i] = noName
-				continue
-			}
 			id := g.intern(s.Name)
 			o.names[i] = id
 			n := &g.Names[id]

@@ -108,13 +108,17 @@ func (g *gatherer) islands() map[[2]int32][]int32 {
 func (g *gatherer) placeSection(r Region, p placed, islands map[[2]int32][]int32) bool {
 	o := &g.objs[p.obj]
 	s := &o.Sections[p.sec]
-	off := align(g.Size[r], s.Align)
-	if s.Size > maxBlock || s.Align > maxBlock || off+s.Size > maxBlock {
+	a := s.Align
+	if r == Text {
+		a = max(a, g.Machine.Facts().InsnAlign) // whatever the file says: branches must decode
+	}
+	off := align(g.Size[r], a)
+	if s.Size > maxBlock || a > maxBlock || off+s.Size > maxBlock {
 		g.errs.Add(diag.New(diag.ErrNoSpace, o.Name(), "section %s: %#x bytes, aligned to %#x, are more than klink places", diag.Quote(s.Name), s.Size, s.Align))
 		return false
 	}
 	o.places[p.sec] = place{off: off, region: r, kept: true}
-	g.Align[r] = max(g.Align[r], s.Align)
+	g.Align[r] = max(g.Align[r], a)
 	g.Size[r] = off + s.Size
 	if p.tail == 0 {
 		g.Init[r] = g.Size[r]
@@ -178,11 +182,6 @@ func (g *gatherer) layoutData() {
 			continue
 		}
 		c := g.commons[n.def.sym]
-		if c.size > maxBlock || c.align > maxBlock {
-			g.errs.Add(&diag.Error{Kind: diag.ErrNoSpace, File: g.objs[n.def.obj].Name(), Symbol: n.Name,
-				Text: "a COMMON symbol larger than klink places"})
-			return
-		}
 		c.off = align(g.Size[Data], max(c.align, 1))
 		g.Size[Data] = c.off + c.size
 		g.Align[Data] = max(g.Align[Data], c.align)

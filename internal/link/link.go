@@ -199,7 +199,6 @@ type Answer struct {
 	Size    uint64            // Z, bytes
 	Slot    aliasstack.SlotID // direct branches are sites that follow this slot; 0: they never switch
 	Absent  bool              // a weak reference to nothing: 0, and on aarch64 a branch to it is a NOP
-	Unknown bool              // nobody provides it and it was let pass: it may be code or data
 	Other   bool              // a function of another module: an addend into it is refused
 }
 
@@ -222,8 +221,7 @@ type Site struct {
 
 // Result is what Apply made beside the bytes.
 type Result struct {
-	Sites  []Site // in the order of objects, sections, relocations; veneers last
-	Direct int    // direct branches with a relocation that never switch
+	Sites []Site // in the order of objects, sections, relocations; veneers last
 }
 
 // Lookup returns the id of a name of the module.
