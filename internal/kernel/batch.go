@@ -294,7 +294,7 @@ func (b *batch) answer(m *module, id link.NameID) link.Answer {
 			return link.Answer{Absent: true}
 		}
 		e := b.entry(slot)
-		return link.Answer{Branch: e, Address: e, Slot: slot, Unknown: true}
+		return link.Answer{Branch: e, Address: e, Slot: slot}
 	case p.Class == aliasstack.Data:
 		return link.Answer{Branch: addr, Address: addr, Size: size}
 	case b.static:

@@ -125,7 +125,7 @@ func (r *CheckReport) tryLink(lm *link.Module) {
 		case weakly(n):
 			in.Answers[i] = link.Answer{Absent: true}
 		default:
-			in.Answers[i] = link.Answer{Branch: at, Address: at, Unknown: true}
+			in.Answers[i] = link.Answer{Branch: at, Address: at}
 		}
 	}
 	if _, err := lm.Apply(&in, out); err != nil {

@@ -154,7 +154,7 @@ func (k *Kernel) Boot(specs []ModuleSpec) (*Change, error) {
 		kernel.Files = append(kernel.Files, s.Files...)
 		kernel.Private = append(kernel.Private, s.Private...)
 	}
-	return k.load(LoadRequest{Modules: []ModuleSpec{kernel}})
+	return k.load(LoadRequest{Modules: []ModuleSpec{kernel}}, true)
 }
 
 // Status describes the host.
@@ -188,22 +188,20 @@ func (k *Kernel) find(name string) (*module, error) {
 	if m := k.byName[name]; m != nil {
 		return m, nil
 	}
-	var found *module
-	for _, m := range k.inOrder() {
-		for _, f := range m.files {
-			if f.Path != name && f.Name != name {
-				continue
-			}
-			if found != nil && found != m {
-				return nil, diag.New(diag.ErrUsage, "", "%s is a file of %s and of %s", diag.Quote(name), diag.Escape(found.name), diag.Escape(m.name))
-			}
-			found = m
+	var found []*module
+	for _, m := range k.modules {
+		if slices.ContainsFunc(m.files, func(f Source) bool { return f.Path == name || f.Name == name }) {
+			found = append(found, m)
 		}
 	}
-	if found == nil {
+	switch len(found) {
+	case 0:
 		return nil, diag.New(diag.ErrNotFound, "", "no module %s is loaded", diag.Quote(name))
+	case 1:
+		return found[0], nil
 	}
-	return found, nil
+	slices.SortFunc(found, func(a, b *module) int { return cmp.Compare(a.id, b.id) })
+	return nil, diag.New(diag.ErrUsage, "", "%s is a file of %s and of %s", diag.Quote(name), diag.Escape(found[0].name), diag.Escape(found[1].name))
 }
 
 // inOrder returns the modules in the order in which they were loaded.

@@ -1,8 +1,9 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
-	"sort"
+	"slices"
 
 	"klink/internal/aliasstack"
 	"klink/internal/arch"
@@ -17,7 +18,7 @@ import (
 func (k *Kernel) Load(r LoadRequest) (*Change, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.load(r)
+	return k.load(r, false)
 }
 
 // loading is one load under way; abandon undoes whatever was done so far.
@@ -27,8 +28,8 @@ type loading struct {
 	entries []aliasstack.SlotID // slots that got their entry for this load
 }
 
-func (k *Kernel) load(r LoadRequest) (*Change, error) {
-	fresh, err := k.readAll(r)
+func (k *Kernel) load(r LoadRequest, boot bool) (*Change, error) {
+	fresh, err := k.readAll(r, boot)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (k *Kernel) load(r LoadRequest) (*Change, error) {
 
 // readAll reads the modules of a request, and from the search directories those
 // that alone provide a name that is missing.
-func (k *Kernel) readAll(r LoadRequest) ([]*module, error) {
+func (k *Kernel) readAll(r LoadRequest, boot bool) ([]*module, error) {
 	if len(r.Modules) == 0 {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to load")
 	}
@@ -73,11 +74,11 @@ func (k *Kernel) readAll(r LoadRequest) ([]*module, error) {
 			return nil, err
 		}
 	}
-	return fresh, k.admissible(fresh)
+	return fresh, k.admissible(fresh, boot)
 }
 
 // admissible checks machines and names of modules before they take anything.
-func (k *Kernel) admissible(fresh []*module) error {
+func (k *Kernel) admissible(fresh []*module, boot bool) error {
 	var errs diag.List
 	machine := k.machine
 	if machine == 0 {
@@ -94,8 +95,8 @@ func (k *Kernel) admissible(fresh []*module) error {
 			errs.Add(diag.New(diag.ErrMachine, file, "is for %v, the host for %v", m.lm.Machine, machine))
 		case k.byName[m.name] != nil:
 			errs.Add(diag.New(diag.ErrConflict, file, "a module named %s is already loaded", diag.Quote(m.name)))
-		case m.name == KernelName && len(k.modules) > 0:
-			errs.Add(diag.New(diag.ErrConflict, file, "the name %s belongs to what the host boots with", diag.Quote(m.name)))
+		case m.name == KernelName && !boot:
+			errs.Add(diag.New(diag.ErrConflict, file, "the name %s belongs to what the host boots with; --as gives another", diag.Quote(m.name)))
 		case names[m.name]:
 			errs.Add(diag.New(diag.ErrConflict, file, "two modules of one command are named %s", diag.Quote(m.name)))
 		}
@@ -125,9 +126,7 @@ func (l *loading) run(dry bool) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.sortSites(); err != nil {
-		return nil, err
-	}
+	l.sortSites()
 	sw, err := patch.Plan(k.arena, k.machine, &k.sites, k.moves(l.change, l.address))
 	if err != nil {
 		return nil, err
@@ -182,24 +181,13 @@ func (l *loading) takeEntries() error {
 }
 
 // sortSites orders every fresh module's sites by slot and address, as the index
-// keeps them, and refuses two at one place.
-func (l *loading) sortSites() error {
-	var errs diag.List
+// keeps them.
+func (l *loading) sortSites() {
 	for _, m := range l.fresh {
-		sites := m.result.Sites
-		sort.Slice(sites, func(i, j int) bool {
-			if sites[i].Slot != sites[j].Slot {
-				return sites[i].Slot < sites[j].Slot
-			}
-			return sites[i].Addr < sites[j].Addr
+		slices.SortFunc(m.result.Sites, func(a, b link.Site) int {
+			return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Addr, b.Addr))
 		})
-		for i := 1; i < len(sites); i++ {
-			if sites[i].Addr == sites[i-1].Addr {
-				errs.Add(diag.New(diag.ErrMalformed, m.files[0].Name, "two relocations at the branch at %#x", sites[i].Addr))
-			}
-		}
 	}
-	return errs.Err()
 }
 
 // moves turns the stacks' moves into addresses. Data has no sites, but its name may

@@ -91,7 +91,6 @@ func (l *offline) place() error {
 		r, fits := arch.AlignUp(at, align)
 		at, ok = r, ok && fits
 	}
-	up(filePage)
 	for r := range l.spans {
 		up(filePage)
 		l.spans[r].Addr = Addr(at)

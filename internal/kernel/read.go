@@ -178,30 +178,35 @@ func (k *Kernel) Sites(r SitesRequest) ([]SiteInfo, error) {
 		}
 		in = m
 	}
-	slots, err := k.siteSlots(r.Symbols)
+	slots, err := k.siteSlots(r.Symbols, in)
 	if err != nil {
 		return nil, err
 	}
 	list := []SiteInfo{}
 	names := k.names()
 	for _, s := range slots {
-		k.sites.Each(uint32(s), func(owner uint32, sites []patch.Site) {
+		show := func(owner uint32, sites []patch.Site) {
 			m := k.modules[aliasstack.ModuleID(owner)]
-			if in != nil && m != in {
-				return
-			}
 			for _, site := range sites {
 				list = append(list, k.siteInfo(names, s, m, site))
 			}
-		})
+		}
+		if in == nil {
+			k.sites.Each(uint32(s), show)
+		} else {
+			show(uint32(in.id), k.sites.Sites(uint32(in.id), uint32(s)))
+		}
 	}
 	slices.SortFunc(list, func(a, b SiteInfo) int { return cmp.Compare(a.Addr, b.Addr) })
 	return list, nil
 }
 
-// siteSlots returns the slots of the symbols, each once; all that have sites if none
-// is named.
-func (k *Kernel) siteSlots(symbols []string) ([]aliasstack.SlotID, error) {
+// siteSlots returns the slots of the symbols, each once; if none is named, all that
+// have sites in the module, or anywhere if it is nil.
+func (k *Kernel) siteSlots(symbols []string, in *module) ([]aliasstack.SlotID, error) {
+	if len(symbols) == 0 && in != nil {
+		return in.slots, nil
+	}
 	seen := map[aliasstack.SlotID]bool{}
 	var slots []aliasstack.SlotID
 	add := func(s aliasstack.SlotID) {

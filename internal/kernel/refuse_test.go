@@ -235,6 +235,17 @@ func TestDryRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, m := range plan.Loaded {
+			info, err := b.Info(m.Name)
+			if err != nil || len(m.Provides) != len(info.Provides) {
+				t.Fatalf("%s: %+v, %v; planned %+v", m.Name, info, err, m.Provides)
+			}
+			for i, p := range m.Provides {
+				if p.Addr = info.Provides[i].Addr; p != info.Provides[i] {
+					t.Errorf("%s provides %+v, planned %+v", m.Name, info.Provides[i], p)
+				}
+			}
+		}
 		if d := diff(unplaced(plan), unplaced(done)); d != "" || done.DryRun {
 			t.Errorf("load %v:\n%s", done.DryRun, d)
 		}

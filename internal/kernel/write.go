@@ -56,6 +56,7 @@ func (l *offline) write(r LinkRequest) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, dump.close(err == nil)) }()
 	pool := make(chan *scratch, len(l.fresh))
 	err = parallel(len(l.fresh), func(i int) error {
 		var s *scratch
@@ -86,10 +87,12 @@ func (l *offline) write(r LinkRequest) (err error) {
 	return dump.finish(l)
 }
 
-// dump writes the folder of --dump; a nil *dump writes nothing.
+// dump writes the folder of --dump; a nil *dump writes nothing. The files are made in
+// a folder beside it and moved when all are there, layout.json last.
 type dump struct {
-	dir  string
-	mods []dumpModule
+	dir   string // where the files are made
+	final string
+	mods  []dumpModule
 }
 
 // The form of layout.json, which other linkers are pinned with.
@@ -138,10 +141,38 @@ func newDump(dir string, modules int) (*dump, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return nil, writeError(dir, err)
 	}
-	return &dump{dir: dir, mods: make([]dumpModule, modules)}, nil
+	work, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".")
+	if err != nil {
+		return nil, writeError(dir, err)
+	}
+	return &dump{dir: work, final: dir, mods: make([]dumpModule, modules)}, nil
+}
+
+// close moves the files to their folder if all are there, else removes them.
+func (d *dump) close(whole bool) error {
+	if d == nil {
+		return nil
+	}
+	defer os.RemoveAll(d.dir)
+	if !whole {
+		return nil
+	}
+	files, err := os.ReadDir(d.dir)
+	if err == nil {
+		err = os.MkdirAll(d.final, 0o777)
+	}
+	if err != nil {
+		return writeError(d.final, err)
+	}
+	for _, f := range files { // sorted: "layout.json" comes after the digits
+		if err := os.Rename(filepath.Join(d.dir, f.Name()), filepath.Join(d.final, f.Name())); err != nil {
+			return writeError(d.final, err)
+		}
+	}
+	return nil
 }
 
 // module writes the bytes of module i.
@@ -182,7 +213,7 @@ func (d *dump) module(m *module, i int, out [link.Regions][]byte) error {
 
 func (d *dump) file(name string, b []byte) error {
 	if err := os.WriteFile(filepath.Join(d.dir, name), b, 0o666); err != nil {
-		return writeError(filepath.Join(d.dir, name), err)
+		return writeError(filepath.Join(d.final, name), err)
 	}
 	return nil
 }
