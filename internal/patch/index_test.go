@@ -94,6 +94,9 @@ func TestIndexAgainstMap(t *testing.T) {
 			for _, k := range modules {
 				want = append(want, fmt.Sprint(k.module, model[k]))
 				count += len(model[k])
+				if !slices.Equal(x.Sites(k.module, slot), model[k]) {
+					t.Fatalf("module %d, slot %d: sites %v, want %v", k.module, slot, x.Sites(k.module, slot), model[k])
+				}
 			}
 			x.Each(slot, func(m uint32, s []Site) { got = append(got, fmt.Sprint(m, s)) })
 			if !slices.Equal(got, want) || x.Count(slot) != count {
