@@ -4,7 +4,7 @@
 
 GO          ?= go
 KLINK_CACHE ?= $(CURDIR)/.cache
-GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME    ?= 30s
 ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 
