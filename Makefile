@@ -4,7 +4,7 @@
 
 GO          ?= go
 KLINK_CACHE ?= $(CURDIR)/.cache
-GOLANGCI    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOLANGCI_VERSION = v2.15.0
 FUZZTIME    ?= 30s
 ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 
@@ -41,7 +41,7 @@ tools: ## bring the cross binutils that the tests compare with
 	@scripts/tools.sh ld-arm64
 
 .PHONY: check
-check: fmt-check vet generated test cross ## what CI runs
+check: fmt-check vet lint generated test cross ## what CI runs
 
 .PHONY: fmt-check
 fmt-check:
@@ -52,12 +52,19 @@ vet:
 	$(GO) vet ./...
 
 .PHONY: lint
-lint: ## golangci-lint, fetched and built by the Go tool
-	$(GO) run $(GOLANGCI) run ./...
+lint: $(KLINK_CACHE)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, built once by the Go tool
+	@$< run ./...
+
+$(KLINK_CACHE)/golangci-lint-$(GOLANGCI_VERSION):
+	@echo "building golangci-lint $(GOLANGCI_VERSION)" >&2
+	@mkdir -p $(KLINK_CACHE)/golangci-lint
+	@GOBIN=$(KLINK_CACHE)/golangci-lint $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(KLINK_CACHE)/golangci-lint/golangci-lint $@
 
 .PHONY: generated
 generated: ## compare generated files and fixtures with their sources
 	$(GO) mod tidy -diff
+	@scripts/tools.sh compilers
 	@scripts/objs.sh --check
 
 .PHONY: cross

@@ -51,7 +51,8 @@
 // modules there are, how deep a stack is, or how many refer to a name.
 //
 // Layer 1. Imports: diag. A Table may be read by any number of goroutines while
-// none is in Commit; a Change belongs to one goroutine.
+// none is in Commit; a Change belongs to one goroutine, but its Slot, SlotName, Super,
+// Current and Below may be asked by any number beside one another.
 package aliasstack
 
 import "fmt"

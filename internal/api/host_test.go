@@ -311,7 +311,7 @@ func TestDirectoryChecks(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, err := openDir(filepath.Join(base, "none"), false); err != diag.ErrNoHost {
+	if _, err := openDir(filepath.Join(base, "none"), false); !errors.Is(err, diag.ErrNoHost) {
 		t.Errorf("no directory: %v", err)
 	}
 }

@@ -120,7 +120,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%v has no row in kinds", s)
 		}
 		for _, o := range sentinels {
-			if errors.Is(f, o) != (o == s) {
+			if errors.Is(f, o) != errors.Is(s, o) {
 				t.Errorf("a fault of %v: Is(%v) = %v", s, o, errors.Is(f, o))
 			}
 		}

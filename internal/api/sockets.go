@@ -46,7 +46,7 @@ func (s *Sockets) Dial(ctx context.Context, name string) (*Client, error) {
 
 // named gives a bare ErrNoHost the host's name.
 func named(err error, name string) error {
-	if err == diag.ErrNoHost {
+	if errors.Is(err, diag.ErrNoHost) {
 		return noHost(name)
 	}
 	return err
@@ -207,8 +207,7 @@ func (s *Sockets) Halt(ctx context.Context, name string) error {
 		return err
 	}
 	if err := client.Halt(ctx); err != nil {
-		gone(false)
-		return err
+		return errors.Join(err, gone(false))
 	}
 	return gone(true)
 }

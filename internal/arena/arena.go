@@ -54,10 +54,11 @@ const (
 	DefaultSize = 512 << 20
 	// Align is what Base and Size must be multiples of: the largest page of any target.
 	Align = 64 << 10
-	// MinBase and Limit bound the window that an arena lies in. The limit keeps
-	// every address, and a page behind the last one, a positive 32-bit number.
+	// MinBase is the lowest address of an arena.
 	MinBase = 0x10000000
-	Limit   = 0x7fff0000
+	// Limit is the end of the window that an arena lies in: it keeps every address,
+	// and a page behind the last one, a positive 32-bit number.
+	Limit = 0x7fff0000
 
 	minSize = 4 * Align
 )

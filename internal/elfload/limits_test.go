@@ -21,10 +21,10 @@ const maxAlloc = 256<<20 - big
 
 // shdr and sym are Elf64_Shdr and Elf64_Sym.
 type shdr struct {
-	name, typ               uint32
-	flags, addr, off, size_ uint64
-	link, info              uint32
-	align, entsize          uint64
+	name, typ         uint32
+	flags, off, size_ uint64
+	link, info        uint32
+	align, entsize    uint64
 }
 
 func putShdr(b []byte, h shdr) {

@@ -134,7 +134,7 @@ func identity(path string) (id fileID, ok bool) {
 	if unix.Stat(path, &st) != nil {
 		return fileID{}, false
 	}
-	return fileID{uint64(st.Dev), st.Ino}, true
+	return fileID{st.Dev, st.Ino}, true
 }
 
 // providesOf returns the names that the object in a file would provide.

@@ -10,6 +10,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -49,7 +50,7 @@ func main() {
 func parse(args []string, dir string) (objects []string, list []*contender, err error) {
 	at := slices.Index(args, "--")
 	if at < 1 || at == len(args)-1 {
-		return nil, nil, fmt.Errorf("usage: linkbench [-n RUNS] [-out DIR] OBJECT... -- NAME=COMMAND...")
+		return nil, nil, errors.New("usage: linkbench [-n RUNS] [-out DIR] OBJECT… -- NAME=COMMAND…")
 	}
 	for _, s := range args[at+1:] {
 		name, command, ok := strings.Cut(s, "=")

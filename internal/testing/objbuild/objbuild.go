@@ -55,13 +55,40 @@ const (
 	Compressed = 0x800
 )
 
-// Symbol bindings, types, visibilities and reserved section indices.
+// Symbol bindings.
 const (
-	Local, Global, Weak, Unique                                      = 0, 1, 2, 10
-	NoType, Object, Func, SectionSym, File, CommonSym, TLSSym        = 0, 1, 2, 3, 4, 5, 6
-	IFunc                                                            = 10
-	Default, Internal, Hidden, Protected                             = 0, 1, 2, 3
-	ShnUndef, ShnAbs, ShnCommon, ShnXindex                    uint16 = 0, 0xfff1, 0xfff2, 0xffff
+	Local  = 0
+	Global = 1
+	Weak   = 2
+	Unique = 10
+)
+
+// Symbol types.
+const (
+	NoType     = 0
+	Object     = 1
+	Func       = 2
+	SectionSym = 3
+	File       = 4
+	CommonSym  = 5
+	TLSSym     = 6
+	IFunc      = 10
+)
+
+// Symbol visibilities.
+const (
+	Default   = 0
+	Internal  = 1
+	Hidden    = 2
+	Protected = 3
+)
+
+// Reserved section indices.
+const (
+	ShnUndef  uint16 = 0
+	ShnAbs    uint16 = 0xfff1
+	ShnCommon uint16 = 0xfff2
+	ShnXindex uint16 = 0xffff
 )
 
 // Section is one section as Add takes it. Zero Align means 1; zero Link and Info are

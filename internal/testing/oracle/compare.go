@@ -355,7 +355,7 @@ func (c *comparison) mask(r reloc, name string, got, masked []byte) error {
 	}
 	// An instruction that a linker may have rewritten for want of a definition
 	// leads nowhere.
-	if slot && !ifunc && !(absent && opcodeBytes[r.typ] > 0) {
+	if slot && !ifunc && (!absent || opcodeBytes[r.typ] == 0) {
 		c.follow(r, rule, name, got)
 	}
 	return nil
@@ -411,10 +411,10 @@ var errNoAddress = errors.New("a symbol with an address")
 // address is S (aarch64: S+A) of a symbol.
 func (c *comparison) address(key slotKey) (uint64, error) {
 	sym := c.obj.symbols[key.symbol]
-	switch {
-	case sym.Section == elf.SHN_UNDEF || sym.Section == elf.SHN_COMMON:
+	switch sym.Section {
+	case elf.SHN_UNDEF, elf.SHN_COMMON:
 		return c.names[sym.Name] + uint64(key.addend), nil // 0 for a weak one that nobody defines
-	case sym.Section == elf.SHN_ABS:
+	case elf.SHN_ABS:
 		return sym.Value + uint64(key.addend), nil
 	default:
 		base, ok := c.at[int(sym.Section)]

@@ -211,7 +211,7 @@ func (l Linker) run(ctx context.Context, neutral []byte, script string) (*elf.Fi
 	// --noinhibit-exec: there is an output even after errors, and its bytes tell more.
 	data, err := os.ReadFile(filepath.Join(dir, "out"))
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %v: %s", l.Path, runErr, firstLines(string(log), 5))
+		return nil, "", fmt.Errorf("%s: %w: %s", l.Path, runErr, firstLines(string(log), 5))
 	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {

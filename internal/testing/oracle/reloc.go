@@ -3,6 +3,7 @@ package oracle
 import (
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -132,7 +133,7 @@ func parse(f *elf.File) (*object, error) {
 		return nil, errShape
 	}
 	syms, err := f.Symbols()
-	if err != nil && err != elf.ErrNoSymbols {
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return nil, err
 	}
 	o := &object{file: f, symbols: append([]elf.Symbol{{}}, syms...), relocs: map[int][]reloc{}}
