@@ -166,7 +166,11 @@ func (s *Sockets) spawn(ctx context.Context, d *dir, starting *os.File, name str
 		_ = reqW.Close()
 		return nil, ioError(path, "run", err)
 	}
-	go func() { _ = cmd.Wait() }() // no zombie, if this process lives on
+	exited := make(chan struct{})
+	go func() { // no zombie, if this process lives on
+		_ = cmd.Wait()
+		close(exited)
+	}()
 	go func() {
 		_, _ = reqW.Write(request) // a host that ended says so by its answer
 		_ = reqW.Close()
@@ -178,6 +182,14 @@ func (s *Sockets) spawn(ctx context.Context, d *dir, starting *os.File, name str
 		return nil, ctx.Err()
 	}
 	var a startAnswer
+	defer func() {
+		if a.Change == nil { // a start that failed leaves no process when it returns
+			select {
+			case <-exited:
+			case <-ctx.Done():
+			}
+		}
+	}()
 	if err != nil || json.NewDecoder(bytes.NewReader(answer)).Decode(&a) != nil || (a.Change == nil) == (a.Error == nil) {
 		return nil, diag.New(diag.ErrIO, "", "%s ended before it was ready; see %s", hostName(name),
 			diag.Escape(filepath.Join(d.path, logFile(name))))
