@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"klink/internal/arch"
 	"klink/internal/diag"
@@ -237,6 +238,8 @@ func (p *parser) checkKind(s *Symbol) error {
 		return malformed("a file symbol that is not local")
 	case s.Name == "" && s.Bind != Local:
 		return malformed("not local, but without a name")
+	case s.Bind != Local && !utf8.ValidString(s.Name):
+		return unsupported("not local, and its name is no UTF-8")
 	case s.Where == Undefined && s.Bind == Local:
 		return malformed("undefined, but local")
 	case s.Type != TLSType:

@@ -1,6 +1,10 @@
 package kernel
 
 import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
 	"klink/internal/aliasstack"
 	"klink/internal/arch"
 	"klink/internal/diag"
@@ -54,6 +58,42 @@ func read(specs []ModuleSpec, mem memory, static bool, far func(m arch.Machine, 
 	return mods, err
 }
 
+// file returns the name of a module's first file, for messages.
+func (m *module) file() string {
+	if len(m.files) == 0 {
+		return ""
+	}
+	return m.files[0].Name
+}
+
+// sound checks what the user says of modules: names that commands can tell apart
+// and from paths, and private names that somebody defines.
+func sound(fresh []*module) error {
+	var errs diag.List
+	names := map[string]bool{}
+	for _, m := range fresh {
+		switch {
+		case m.name == "" || strings.ContainsAny(m.name, "/:") || !utf8.ValidString(m.name):
+			errs.Add(diag.New(diag.ErrUsage, m.file(), "%s is no name for a module: it must not be empty or have / or : in it; --as gives another", diag.Quote(m.name)))
+		case names[m.name]:
+			errs.Add(diag.New(diag.ErrConflict, m.file(), "two modules of one command are named %s", diag.Quote(m.name)))
+		}
+		names[m.name] = true
+		for _, private := range m.spec.Private {
+			if !slices.ContainsFunc(fresh, func(o *module) bool { return o.defines(private) }) {
+				errs.Add(diag.New(diag.ErrNotFound, "", "--private %s: no module of this command defines it", diag.Escape(private)))
+			}
+		}
+	}
+	return errs.Err()
+}
+
+// defines says that a module has a definition of a name.
+func (m *module) defines(name string) bool {
+	id, ok := m.lm.Lookup(name)
+	return ok && m.lm.Names[id].Defined()
+}
+
 // textSize returns the bytes of an object's executable sections.
 func textSize(o *elfload.Object) (n uint64) {
 	for i := range o.Sections {
@@ -99,7 +139,9 @@ func (b *batch) plan() error {
 	}
 	for _, a := range c.Absent() {
 		m := b.byID[a.Module]
-		m.absent = append(m.absent, a.Name)
+		if id, _ := m.lm.Lookup(a.Name); m.lm.Names[id].Weak { // else only unwind tables name it: nobody misses it
+			m.absent = append(m.absent, a.Name)
+		}
 	}
 	return parallel(len(b.fresh), func(i int) error {
 		b.findSlots(b.fresh[i])
@@ -179,9 +221,7 @@ func (b *batch) bindsElsewhere(m *module, id link.NameID, data map[string]dataDe
 // request lists what a fresh module offers and needs.
 func (b *batch) request(m *module, data map[string]dataDef) aliasstack.Request {
 	req := aliasstack.Request{ID: m.id, Name: m.name}
-	if len(m.files) > 0 {
-		req.File = m.files[0].Name
-	}
+	req.File = m.file()
 	m.offers = m.offers[:0]
 	for _, id := range m.lm.Offers() {
 		if n := &m.lm.Names[id]; !b.bindsElsewhere(m, id, data) {

@@ -63,9 +63,12 @@ func check(src Source) (*CheckReport, error) {
 		}
 		if n.Uses != 0 && (n.Bind == link.Stack || n.Bind == link.Super) && !n.Defined() {
 			rep.Needs = append(rep.Needs, n.Name)
-			if weakly(n) {
-				rep.add(levelNote, src.Name, fmt.Sprintf("%s is weak: if nobody provides it when this is loaded, it is 0 for good", diag.Quote(n.Name)),
+			switch {
+			case n.Weak:
+				rep.add(levelNote, src.Name, diag.Quote(n.Name)+" is weak: if nobody provides it when this is loaded, it is 0 for good",
 					"a default stub, __weak_alias, can be overridden later")
+			case weakly(n):
+				rep.add(levelNote, src.Name, diag.Quote(n.Name)+" is named by unwind tables only: if nobody provides it, it is 0 there", "")
 			}
 		}
 	}
@@ -171,8 +174,8 @@ func providedAt(lm *link.Module, o *elfload.Object, sec uint32) map[uint64]*elfl
 			continue
 		}
 		if id, ok := lm.Lookup(s.Name); ok && lm.Names[id].Offered && lm.Names[id].Bind == link.Stack && lm.Names[id].Class == aliasstack.Func {
-			if at[s.Value] == nil {
-				at[s.Value] = s
+			if old := at[s.Value]; old == nil || old.Bind == elfload.Weak && s.Bind != elfload.Weak {
+				at[s.Value] = s // the assembler binds to strong names only
 			}
 		}
 	}

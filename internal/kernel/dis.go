@@ -131,6 +131,9 @@ func (k *Kernel) lines(names *names, addr, size uint64, sites map[uint64]string)
 		line := InstInfo{Addr: Addr(at), Bytes: fmt.Sprintf("%x", in.Bytes), Text: in.Text, Symbol: sites[at]}
 		if in.HasTarget {
 			to := in.Target
+			if symbol, dest, ok := k.behindVeneer(names, to); ok {
+				line.Symbol, to = symbol, dest
+			}
 			if t := names.module(to); t != nil {
 				line.Module, line.Target = t.name, names.in(t, to)
 				if name := names.other(t, to, strings.TrimPrefix(line.Symbol, "super_")); line.Symbol != "" && name != "" {
@@ -143,6 +146,21 @@ func (k *Kernel) lines(names *names, addr, size uint64, sites map[uint64]string)
 		out = append(out, line)
 	}
 	return out
+}
+
+// behindVeneer returns where the veneer at an address leads, and for which symbol;
+// ok is false if there is none.
+func (k *Kernel) behindVeneer(names *names, addr uint64) (symbol string, dest uint64, ok bool) {
+	m := names.module(addr)
+	if m == nil {
+		return "", 0, false
+	}
+	symbol, ok = strings.CutSuffix(names.in(m, addr), veneerSuffix)
+	if !ok {
+		return "", 0, false
+	}
+	dest, ok = farTarget(k.arena.Bytes(addr, veneerLen), addr)
+	return symbol, dest, ok
 }
 
 // entryNames returns what each entry is called, by its address: "f@entry",

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,9 +145,36 @@ func (img *image) module(l *offline, i int, out [link.Regions][]byte, t *symbolT
 			return err
 		}
 	}
+	if err := img.traps(l, m.at[link.Text]+m.lm.Size[link.Text], l.textAfter(i)); err != nil {
+		return err
+	}
 	t.reset(&img.syms.parts[i])
 	l.eachSymbol(m, t.add)
 	return img.symbols(i, t)
+}
+
+// textAfter returns the address of the text behind that of module i.
+func (l *offline) textAfter(i int) uint64 {
+	if i+1 < len(l.fresh) {
+		return l.fresh[i+1].at[link.Text]
+	}
+	return l.entryBase
+}
+
+// traps fills the text [lo, hi), a gap, with traps.
+func (img *image) traps(l *offline, lo, hi uint64) error {
+	const most = 1 << 16
+	for ; lo < hi; lo += most {
+		b := make([]byte, min(hi-lo, most))
+		trap := l.machine.Facts().TrapBytes
+		for n := 0; n < len(b); {
+			n += copy(b[n:], trap[(lo+uint64(n))%uint64(len(trap)):])
+		}
+		if err := img.write(b, l.at(lo)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // symbols writes part i of the symbol table.
@@ -200,7 +228,7 @@ func (l *offline) eachSymbol(m *module, f func(imageSymbol)) {
 }
 
 // eachEntry calls f with a symbol for every entry: a missing name itself, "f@entry"
-// for the canonical address of f.
+// for the canonical address of f; and with the names that the command gave a value.
 func (l *offline) eachEntry(f func(imageSymbol)) {
 	for _, s := range l.slots {
 		name, super := l.change.SlotName(s)
@@ -211,6 +239,9 @@ func (l *offline) eachEntry(f func(imageSymbol)) {
 			name += "@entry"
 		}
 		f(imageSymbol{name, uint8(elfload.Global)<<4 | uint8(elfload.Func), shText, l.index[s], l.entrySize})
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.define)) {
+		f(imageSymbol{name, uint8(elfload.Global) << 4, shAbs, l.define[name], 0})
 	}
 }
 
@@ -384,7 +415,13 @@ func (l *offline) fileHeader(shoff int64, headers *[shCount]section) []byte {
 		pfR    = 4
 	)
 	le := binary.LittleEndian
-	b := make([]byte, ehdrSize+link.Regions*phdrSize)
+	var loads []int // an empty segment would be an error to some loaders
+	for r := range link.Regions {
+		if l.spans[r].Size > 0 {
+			loads = append(loads, r)
+		}
+	}
+	b := make([]byte, ehdrSize+len(loads)*phdrSize)
 	copy(b, "\x7fELF\x02\x01\x01")
 	le.PutUint16(b[16:], etExec)
 	le.PutUint16(b[18:], uint16(l.machine))
@@ -393,13 +430,13 @@ func (l *offline) fileHeader(shoff int64, headers *[shCount]section) []byte {
 	le.PutUint64(b[40:], uint64(shoff))
 	le.PutUint16(b[52:], ehdrSize)
 	le.PutUint16(b[54:], phdrSize)
-	le.PutUint16(b[56:], link.Regions)
+	le.PutUint16(b[56:], uint16(len(loads)))
 	le.PutUint16(b[58:], shdrSize)
 	le.PutUint16(b[60:], shCount)
 	le.PutUint16(b[62:], shShstrtab)
 	flags := [link.Regions]uint32{pfR | 1, pfR, pfR | 2}
-	for r := range link.Regions {
-		p, h := b[ehdrSize+r*phdrSize:], &headers[shText+r]
+	for i, r := range loads {
+		p, h := b[ehdrSize+i*phdrSize:], &headers[shText+r]
 		mem := h.size
 		if r == int(link.Data) {
 			mem += headers[shBSS].size

@@ -84,12 +84,8 @@ func (k *Kernel) admissible(fresh []*module, boot bool) error {
 	if machine == 0 {
 		machine = fresh[0].lm.Machine
 	}
-	names := map[string]bool{}
 	for _, m := range fresh {
-		file := ""
-		if len(m.files) > 0 {
-			file = m.files[0].Name
-		}
+		file := m.file()
 		switch {
 		case m.lm.Machine != machine:
 			errs.Add(diag.New(diag.ErrMachine, file, "is for %v, the host for %v", m.lm.Machine, machine))
@@ -97,11 +93,9 @@ func (k *Kernel) admissible(fresh []*module, boot bool) error {
 			errs.Add(diag.New(diag.ErrConflict, file, "a module named %s is already loaded", diag.Quote(m.name)))
 		case m.name == KernelName && !boot:
 			errs.Add(diag.New(diag.ErrConflict, file, "the name %s belongs to what the host boots with; --as gives another", diag.Quote(m.name)))
-		case names[m.name]:
-			errs.Add(diag.New(diag.ErrConflict, file, "two modules of one command are named %s", diag.Quote(m.name)))
 		}
-		names[m.name] = true
 	}
+	errs.Add(sound(fresh))
 	return errs.Err()
 }
 

@@ -85,7 +85,7 @@ func (w *world) checkUse(t *rapid.T, m *resident, i int, u use, veneers map[stri
 		if !ok || to != want || got < m.text {
 			t.Errorf("%s: the veneer of %s at %#x leads to %#x, want %#x", m.name, u.symbol, got, to, want)
 		}
-		site.Addr, site.In, site.Form = Addr(got), plus("text", got-m.text), insn.FarJump.String()
+		site.Addr, site.In, site.Form = Addr(got), u.symbol+"@veneer", insn.FarJump.String()
 		if seen {
 			return nil
 		}

@@ -55,7 +55,7 @@ func Link(r LinkRequest) (*LinkReport, error) {
 	}
 	l := &offline{base: cmp.Or(r.Base, DefaultBase), batch: &batch{
 		machine: fresh[0].lm.Machine, stacks: aliasstack.New(), fresh: fresh, define: r.Define, static: r.Static, trap: r.TrapExternals}}
-	if err := l.oneMachine(); err != nil {
+	if err := l.admissible(); err != nil {
 		return nil, err
 	}
 	l.number(1)
@@ -72,14 +72,15 @@ func Link(r LinkRequest) (*LinkReport, error) {
 	return l.linkReport(), nil
 }
 
-// oneMachine refuses objects of two machines.
-func (l *offline) oneMachine() error {
+// admissible refuses objects of two machines, and names that mean nothing.
+func (l *offline) admissible() error {
 	var errs diag.List
 	for _, m := range l.fresh {
 		if m.lm.Machine != l.machine {
-			errs.Add(diag.New(diag.ErrMachine, m.files[0].Name, "is for %v, but %s is for %v", m.lm.Machine, diag.Escape(l.fresh[0].files[0].Name), l.machine))
+			errs.Add(diag.New(diag.ErrMachine, m.file(), "is for %v, but %s is for %v", m.lm.Machine, diag.Escape(l.fresh[0].file()), l.machine))
 		}
 	}
+	errs.Add(sound(l.fresh))
 	return errs.Err()
 }
 

@@ -37,7 +37,7 @@ func (m *module) brief() ModuleInfo {
 		*span = SpanInfo{Addr(m.at[r]), m.lm.Size[r]}
 	}
 	_, got := m.lm.GOT()
-	info.Count = ModuleCounts{Provides: len(m.offers), Sites: m.nsites, Relocs: m.lm.Relocs, Veneers: m.lm.Veneers(), GOT: int(got / 8)}
+	info.Count = ModuleCounts{Provides: len(m.offers), Sites: m.nsites, Relocs: m.lm.Relocs, Veneers: len(m.lm.Veneers()), GOT: int(got / 8)}
 	for i := range m.lm.Names {
 		if n := &m.lm.Names[i]; n.Uses != 0 && (n.Bind == link.Stack || n.Bind == link.Super) {
 			info.Count.Needs++

@@ -36,8 +36,10 @@ func (l *loading) report(sw *patch.Switch, dry bool) *Change {
 		}
 		c.Hidden = append(c.Hidden, info)
 	}
-	for _, a := range l.change.Absent() {
-		c.Absent = append(c.Absent, AbsentInfo{l.module(a.Module).name, a.Name})
+	for _, m := range l.fresh {
+		for _, name := range m.absent {
+			c.Absent = append(c.Absent, AbsentInfo{m.name, name})
+		}
 	}
 	return c
 }

@@ -44,8 +44,11 @@ func (m *module) symbols() []symbol {
 				continue
 			}
 			sec := &o.Sections[s.Section]
-			sym := symbol{addr: m.at[r] + off + s.Value, size: s.Size, name: s.Name, section: sec.Name,
+			sym := symbol{addr: m.lm.Symbol(oi, i, m.at), size: s.Size, name: s.Name, section: sec.Name,
 				code: sec.Flags&elfload.Exec != 0, typ: typeName(s.Type), bind: "local", end: m.at[r] + off + sec.Size}
+			if s.Type == elfload.IFunc { // its value is the stub that the resolver's answer goes to
+				sym.size, sym.end = link.StubSize, sym.addr+link.StubSize
+			}
 			if s.Type == elfload.SectionSym {
 				sym.name, sym.size = sec.Name, sec.Size
 			}
@@ -55,7 +58,15 @@ func (m *module) symbols() []symbol {
 			list = append(list, sym)
 		}
 	}
-	for _, c := range m.lm.Commons() {
+	for _, v := range m.lm.Veneers() {
+		addr := m.at[link.Text] + v.Off
+		list = append(list, symbol{addr: addr, size: veneerLen, name: m.lm.Names[v.Name].Name + veneerSuffix, typ: "veneer", bind: "local", section: "VENEER", code: true, end: addr + veneerLen})
+	}
+	commons := m.lm.Commons()
+	if len(commons) > 0 {
+		commons = m.ownCommons(commons)
+	}
+	for _, c := range commons {
 		list = append(list, symbol{addr: m.at[link.Data] + c.Off, size: c.Size, name: c.Name, typ: "data", bind: m.bindOf(c.Name), section: "COMMON"})
 	}
 	slices.SortFunc(list, func(a, b symbol) int {
@@ -64,6 +75,21 @@ func (m *module) symbols() []symbol {
 	})
 	setExtents(list)
 	return list
+}
+
+// veneerSuffix follows the name of the symbol whose veneer it is.
+const veneerSuffix = "@veneer"
+
+// ownCommons leaves out the COMMON symbols that are another module's object.
+func (m *module) ownCommons(list []link.CommonBlock) []link.CommonBlock {
+	own := make(map[string]bool, len(m.offers))
+	for _, id := range m.offers {
+		own[m.lm.Names[id].Name] = true
+	}
+	return slices.DeleteFunc(list, func(c link.CommonBlock) bool {
+		id, ok := m.lm.Lookup(c.Name)
+		return ok && m.lm.Names[id].Offered && !own[c.Name]
+	})
 }
 
 // setExtents works out what sorted symbols cover: hand-written assembly gives its
@@ -103,7 +129,7 @@ var typeNames = map[elfload.SymType]string{
 }
 
 // typeRank orders symbols of one address: what names a place best comes first.
-var typeRank = map[string]int{"func": 0, "ifunc": 1, "data": 2, "notype": 3, "section": 4}
+var typeRank = map[string]int{"func": 0, "ifunc": 1, "veneer": 1, "data": 2, "notype": 3, "section": 4}
 
 // bindRank puts an implementation's own name before those it is provided under: a
 // stub's strong name before its weak aliases.
@@ -183,17 +209,26 @@ func plus(name string, off uint64) string {
 	return fmt.Sprintf("%s+%#x", name, off)
 }
 
-// other returns the name of the function at an address that is not the given one:
-// the implementation behind an alias. "" if there is none.
+// other returns the name of the function at an address that is not the given one
+// and no more an alias than that: the implementation behind it. "" if there is none.
 func (n *names) other(m *module, addr uint64, not string) string {
 	list := n.symbols(m)
 	i := sort.Search(len(list), func(i int) bool { return list[i].addr >= addr })
+	best, bestRank, ownRank := "", 0, len(bindRank)
 	for ; i < len(list) && list[i].addr == addr; i++ {
-		if s := &list[i]; s.name != not && s.typ != "section" {
-			return s.name
+		s := &list[i]
+		switch rank := bindRank[s.bind]; {
+		case s.typ == "section":
+		case s.name == not:
+			ownRank = rank
+		case best == "":
+			best, bestRank = s.name, rank
 		}
 	}
-	return ""
+	if bestRank > ownRank {
+		return "" // an alias of the given one
+	}
+	return best
 }
 
 // Symbols lists the symbols of loaded modules that match one of the patterns

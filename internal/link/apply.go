@@ -185,7 +185,7 @@ func (a *applier) named(f *fixup, in *reloc.Inputs, id NameID, own bool) {
 	sh := shapeOf(a.Machine, f.row, f.s, &f.r)
 	slot := t.slot
 	switch {
-	case t.defined && (own || sh.into != 0 && a.Names[id].Class == aliasstack.Func):
+	case t.defined && meansOwn(own, sh.into, &a.Names[id]):
 		in.S, in.L, slot, t = t.own, t.own, 0, &target{own: t.own, branch: t.own, addr: t.own, defined: true}
 	case sh.into != 0 && t.other:
 		a.fail(f, diag.ErrUnsupported, "points %d bytes into a function of another module: only a module's own function can be meant", sh.into)
@@ -213,14 +213,14 @@ const nopARM64 = 0xd503201f // nop
 // branch applies a direct branch of long reach: a site, if it follows a slot.
 func (a *applier) branch(f *fixup, in *reloc.Inputs, id NameID, sh *shape, t *target, slot aliasstack.SlotID) {
 	in.S, in.L = t.branch, t.branch
+	if !a.aligned(f, t.branch+uint64(sh.into)) {
+		return
+	}
 	if slot == 0 {
 		a.put(f, in)
 		return
 	}
 	at := f.base + sh.start
-	if !a.aligned(f, t.branch) {
-		return
-	}
 	site := Site{Addr: at, Slot: slot, Name: id, Form: sh.form}
 	if a.far != nil && a.far[id] != 0 {
 		site.Veneer = a.in.At[Text] + a.veneers[a.far[id]-1].off
@@ -236,10 +236,10 @@ func (a *applier) branch(f *fixup, in *reloc.Inputs, id NameID, sh *shape, t *ta
 // shortBranch applies CONDBR19 and TSTBR14: what can switch goes through a veneer.
 func (a *applier) shortBranch(f *fixup, in *reloc.Inputs, id NameID, t *target, slot aliasstack.SlotID) {
 	in.S = t.branch
+	if !a.aligned(f, t.branch+uint64(f.r.Addend)) {
+		return
+	}
 	if slot != 0 {
-		if !a.aligned(f, t.branch) {
-			return
-		}
 		in.S = a.in.At[Text] + a.veneers[a.vindex[veneerKey{f.obj, f.sec, id}]].off
 	}
 	a.put(f, in)
@@ -299,7 +299,7 @@ func (a *applier) aligned(f *fixup, to uint64) bool {
 	if to&a.mask == 0 {
 		return true
 	}
-	a.fail(f, diag.ErrAlign, "the function is at %#x, no address of an instruction", to)
+	a.fail(f, diag.ErrAlign, "its target is at %#x, no address of an instruction", to)
 	return false
 }
 

@@ -47,9 +47,9 @@ func TestFixupErrors(t *testing.T) {
 		"pointer into a function": {amd64().Data(".data", make([]byte, 8)).Reloc(0, x64, "f", -2).Undef("f"), map[string]link.Answer{"f": function}, diag.ErrUnsupported,
 			`a.o:(.data+0x0): R_X86_64_64 against "f": points -2 bytes into a function of another module: only a module's own function can be meant`},
 		"call to half an instruction": {inMain(arch.ARM64, "00000094", 0, aCALL, "f", 0), at(provider+2, 0), diag.ErrAlign,
-			`a.o:(.text+0x0): in function "main": R_AARCH64_CALL26 against "f": the function is at 0x10100002, no address of an instruction`},
+			`a.o:(.text+0x0): in function "main": R_AARCH64_CALL26 against "f": its target is at 0x10100002, no address of an instruction`},
 		"short branch to half an instruction": {inMain(arch.ARM64, "00000054", 0, aCOND, "f", 0), at(provider+2, 0), diag.ErrAlign,
-			`a.o:(.text+0x0): in function "main": R_AARCH64_CONDBR19 against "f": the function is at 0x10100002, no address of an instruction`},
+			`a.o:(.text+0x0): in function "main": R_AARCH64_CONDBR19 against "f": its target is at 0x10100002, no address of an instruction`},
 		"ldr of a misaligned word": {inMain(arch.ARM64, "000040f9", 0, aLDST64, "f", 0), at(0, 0x1004), diag.ErrAlign,
 			`a.o:(.text+0x0): in function "main": R_AARCH64_LDST64_ABS_LO12_NC against "f": value 0x1004 is not a multiple of 8`},
 		"bl out of range": {inMain(arch.ARM64, "00000094", 0, aCALL, "f", 0), at(textAt+1<<27, 0), diag.ErrRange,
@@ -79,7 +79,7 @@ func TestShortRange(t *testing.T) {
 func TestDataLikeABranch(t *testing.T) {
 	b := arm64().Data(".data", hexBytes("00000094 01000054")).Reloc(0, aCALL, "f", 0).Reloc(4, aCOND, "f", 0).Undef("f")
 	im := linked(t, unit(t, b), map[string]link.Answer{"f": {Branch: provider, Address: dataAt + 64, Slot: slot}})
-	if got := fmt.Sprintf("%x", im.bytes(t, ".data", 0, 8)); got != "10000094e1010054" || len(im.sites) != 0 || im.Veneers() != 0 {
+	if got := fmt.Sprintf("%x", im.bytes(t, ".data", 0, 8)); got != "10000094e1010054" || len(im.sites) != 0 || len(im.Veneers()) != 0 {
 		t.Errorf("%s, %d sites, %d veneers", got, len(im.sites), im.Veneers())
 	}
 }

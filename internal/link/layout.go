@@ -144,9 +144,9 @@ func (g *gatherer) placeVeneer(i int32) {
 // layoutText appends IFUNC stubs and the veneers of the whole module.
 func (g *gatherer) layoutText() {
 	if len(g.stubs) > 0 {
-		g.stubOff = align(g.Size[Text], stubSize)
-		g.Size[Text] = g.stubOff + uint64(len(g.stubs))*stubSize
-		g.Align[Text] = max(g.Align[Text], stubSize)
+		g.stubOff = align(g.Size[Text], StubSize)
+		g.Size[Text] = g.stubOff + uint64(len(g.stubs))*StubSize
+		g.Align[Text] = max(g.Align[Text], StubSize)
 	}
 	for i := range g.veneers {
 		if g.veneers[i].obj < 0 {

@@ -170,7 +170,7 @@ func checkLinked(rt *rapid.T, m *link.Module) {
 			veneers++
 		}
 	}
-	if veneers != m.Veneers() {
-		rt.Fatalf("%d of %d veneers are sites", veneers, m.Veneers())
+	if veneers != len(m.Veneers()) {
+		rt.Fatalf("%d of %d veneers are sites", veneers, len(m.Veneers()))
 	}
 }

@@ -68,7 +68,6 @@ const (
 	UsedByShort                    // CONDBR19, TSTBR14
 	UsedByAddress                  // takes the address, or loads it from the GOT
 	UsedStrictly                   // from elsewhere than unwind tables: a provider must exist
-	UsedByOwn                      // from a section that means the module's own definition
 )
 
 // Name is a non-local name of a module: defined, referred to, or both.
@@ -249,14 +248,32 @@ func (m *Module) Section(obj int, sec int) (Region, uint64, bool) {
 // GOT returns the offset and size of the GOT in the Tables block, bytes.
 func (m *Module) GOT() (off, size uint64) { return m.gotOff, uint64(len(m.gots)) * 8 }
 
-// Veneers returns how many veneers the module has room for.
-func (m *Module) Veneers() int { return len(m.veneers) }
+// Veneer is room for one veneer.
+type Veneer struct {
+	Name NameID // whose provider it leads to
+	Off  uint64 // in the Text block
+}
+
+// Veneers returns the veneers that the module has room for. The slice is the caller's.
+func (m *Module) Veneers() []Veneer {
+	r := make([]Veneer, len(m.veneers))
+	for i, v := range m.veneers {
+		r[i] = Veneer{v.name, v.off}
+	}
+	return r
+}
 
 // CommonBlock is a COMMON symbol that got space in the module's data.
 type CommonBlock struct {
 	Name string
 	Off  uint64 // in the Data block
 	Size uint64
+}
+
+// Symbol returns the value of symbol sym of object obj, which must be in a placed
+// section, when the blocks lie at the given addresses; an IFUNC's is its stub.
+func (m *Module) Symbol(obj, sym int, at [Regions]uint64) uint64 {
+	return m.symbolAddr(symRef{int32(obj), uint32(sym)}, at)
 }
 
 // Commons returns the module's COMMON symbols in the order of their offsets.
@@ -302,7 +319,7 @@ func (m *Module) symbolAddr(r symRef, at [Regions]uint64) uint64 {
 	s := &o.Symbols[r.sym]
 	if s.Type == elfload.IFunc {
 		if i, ok := m.stubs[r]; ok {
-			return at[Text] + m.stubOff + uint64(i)*stubSize
+			return at[Text] + m.stubOff + uint64(i)*StubSize
 		}
 	}
 	if s.Where != elfload.InSection {
@@ -315,8 +332,8 @@ func (m *Module) symbolAddr(r symRef, at [Regions]uint64) uint64 {
 	return at[p.region] + p.off + s.Value
 }
 
-// stubSize is the space of an IFUNC's stub, bytes: room for a jump of either machine.
-const stubSize = 16
+// StubSize is the space of an IFUNC's stub, bytes: room for a jump of either machine.
+const StubSize = 16
 
 // IsCommon says that the module's definition of a name is a COMMON symbol, and how
 // large, bytes.

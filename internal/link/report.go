@@ -101,6 +101,14 @@ const maxFunctions = 1 << 18
 // lie side by side; only hand-written assembly nests a few.
 const maxNested = 32
 
+// weakness is 1 for a weak symbol, else 0.
+func weakness(s *elfload.Symbol) int {
+	if s.Bind == elfload.Weak {
+		return 1
+	}
+	return 0
+}
+
 // functionOver names the function that covers an offset of a section, "" if none
 // does; of several the one that starts last.
 func (o *object) functionOver(sec uint32, off uint64) string {
@@ -124,7 +132,8 @@ func (o *object) functionOver(sec uint32, off uint64) string {
 }
 
 // sortFunctions makes the list of functions: by section and offset; of those at one
-// place the first in the symbol table comes last, where the search meets it first.
+// place one that is not weak (the implementation rather than its alias), else the
+// first in the symbol table, comes last, where the search meets it first.
 func (o *object) sortFunctions() {
 	var list []uint32
 	for i := range o.Symbols {
@@ -137,7 +146,8 @@ func (o *object) sortFunctions() {
 	}
 	slices.SortFunc(list, func(a, b uint32) int {
 		x, y := &o.Symbols[a], &o.Symbols[b]
-		return cmp.Or(cmp.Compare(x.Section, y.Section), cmp.Compare(x.Value, y.Value), cmp.Compare(b, a))
+		return cmp.Or(cmp.Compare(x.Section, y.Section), cmp.Compare(x.Value, y.Value),
+			cmp.Compare(weakness(y), weakness(x)), cmp.Compare(b, a))
 	})
 	o.functions.list = list
 }

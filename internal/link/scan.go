@@ -1,6 +1,7 @@
 package link
 
 import (
+	"klink/internal/aliasstack"
 	"klink/internal/arch"
 	"klink/internal/diag"
 	"klink/internal/elfload"
@@ -169,6 +170,9 @@ func (g *gatherer) scanSection(oi, si int) {
 		}
 		name := &g.Names[id]
 		sh := shapeOf(g.Machine, row, s, &r)
+		if name.Defined() && meansOwn(own, sh.into, name) && row.Kind != reloc.KindGOT && row.Kind != reloc.KindRelaxable {
+			continue // no reference to the symbol
+		}
 		if sh.use == UsedByBranch {
 			g.branches++
 			if row.Kind == reloc.KindRelaxable && name.Weak {
@@ -176,9 +180,6 @@ func (g *gatherer) scanSection(oi, si int) {
 			}
 		}
 		name.Uses |= sh.use
-		if own && name.Defined() {
-			name.Uses |= UsedByOwn
-		}
 		if !unwind && name.Uses&UsedStrictly == 0 {
 			name.Uses |= UsedStrictly
 			name.first = ref{int32(oi), uint32(si), int32(i)}
@@ -190,6 +191,12 @@ func (g *gatherer) scanSection(oi, si int) {
 			g.wantVeneers(sh.use, veneerKey{int32(oi), uint32(si), id})
 		}
 	}
+}
+
+// meansOwn says that a reference to a name which the module defines means that very
+// definition: from a section that says so, or into a function instead of at it.
+func meansOwn(own bool, into int64, n *Name) bool {
+	return own || into != 0 && n.Class == aliasstack.Func
 }
 
 // readImplicit sets the addend of a REL entry from its field. A place that does not

@@ -23,8 +23,8 @@ func TestFarVeneers(t *testing.T) {
 	u := unit(t, far())
 	u.Far = true
 	m := gather(t, u)
-	if m.Veneers() != 2 || m.Size[link.Text] != 48 {
-		t.Fatalf("%d veneers, %d bytes of text", m.Veneers(), m.Size[link.Text])
+	if len(m.Veneers()) != 2 || m.Size[link.Text] != 48 {
+		t.Fatalf("%d veneers, %d bytes of text", len(m.Veneers()), m.Size[link.Text])
 	}
 	const reach = 1 << 27
 	for _, c := range []struct {
@@ -58,8 +58,8 @@ func TestFarVeneers(t *testing.T) {
 	}
 	u.Far = false
 	m = gather(t, u)
-	if m.Veneers() != 0 {
-		t.Errorf("%d veneers that nobody asked for", m.Veneers())
+	if len(m.Veneers()) != 0 {
+		t.Errorf("%d veneers that nobody asked for", len(m.Veneers()))
 	}
 	_, err := apply(m, blocks, map[string]link.Answer{"f": {Branch: textAt + reach, Slot: slot}}, false)
 	wantLines(t, err, `a.o:(.text+0x0): R_AARCH64_CALL26 against "f": relocation out of range: 0x8000000 is not in [-0x8000000, 0x8000000)`)
@@ -95,8 +95,8 @@ func TestShortVeneers(t *testing.T) {
 		Text(".text.b", hexBytes("01000054")).Reloc(0, aCOND, "f", 0)
 	im := linked(t, unit(t, b), nil)
 	want := []string{"veneer 0x10000010", "veneer 0x10000020", "veneer 0x10000040"}
-	if got := sitesText(im.sites); !slices.Equal(got, want) || im.Veneers() != 3 {
-		t.Errorf("sites %q, %d veneers", got, im.Veneers())
+	if got := sitesText(im.sites); !slices.Equal(got, want) || len(im.Veneers()) != 3 {
+		t.Errorf("sites %q, %d veneers", got, len(im.Veneers()))
 	}
 	if got := hex.EncodeToString(im.out[link.Text][:16]); got != "81000054"+"600000b4"+"c0000036"+"a1ffff54" {
 		t.Errorf("linked to %s", got)
