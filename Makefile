@@ -81,9 +81,10 @@ golden: bin/klink ## rewrite the golden texts; look at the diff
 	$(GO) test ./cmd/klink ./internal/cli ./internal/reloc -update
 
 .PHONY: corpus
-corpus: bin/klink ## link all of Debian's cloud kernel modules, both machines
+corpus: bin/klink tools ## link all of Debian's cloud kernel modules, both machines, and compare every byte with GNU ld
 	@scripts/corpus.sh fetch
 	@scripts/corpus.sh link
+	@$(GO) run ./internal/testing/corpus linux-cloud-amd64=$(KLINK_CACHE)/corpus/amd64 linux-cloud-arm64=$(KLINK_CACHE)/corpus/arm64
 
 .PHONY: bench
 bench: bin/klink ## measure against ld.lld and GNU ld, side by side
