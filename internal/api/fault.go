@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"strings"
@@ -75,26 +76,78 @@ func (f *Fault) Is(target error) bool {
 }
 
 // NewFault returns err as it crosses the wire; a Fault is returned as it is. An
-// error with several root causes is of the first one's kind; it has the exit code
-// that all of them have, or else that of a refusal.
+// error with several root causes, Faults among them, has the lines of all and is of
+// the first one's kind; it has the exit code that all of them have, or else that of
+// a refusal.
 func NewFault(err error) *Fault {
+	var several interface{ Unwrap() []error }
 	var f *Fault
-	if errors.As(err, &f) {
+	if !errors.As(err, &several) && errors.As(err, &f) {
 		return f
 	}
+	var causes diag.List
+	gather(&causes, err)
 	var list *diag.Errors
-	if !errors.As(err, &list) || len(list.Unwrap()) == 0 {
+	if !errors.As(causes.Err(), &list) || !madeOf(err) {
 		k := kindOf(err)
 		return &Fault{Kind: k.name, Exit: k.exit, Lines: diag.Lines(err)}
 	}
-	first := kindOf(list.Unwrap()[0])
-	f = &Fault{Kind: first.name, Exit: first.exit, Lines: list.Lines()}
-	for _, cause := range list.Unwrap() {
-		if kindOf(cause).exit != f.Exit {
+	f = &Fault{Lines: diag.Lines(list)}
+	for i, cause := range list.Unwrap() {
+		k := kindOf(cause)
+		if i == 0 {
+			f.Kind, f.Exit = k.name, k.exit
+		}
+		if k.exit != f.Exit {
 			f.Exit = ExitRefused
 		}
 	}
 	return f
+}
+
+// madeOf reports whether there are a list or Faults in err: then their lines are
+// shown, not what is around them.
+func madeOf(err error) bool {
+	var list *diag.Errors
+	var f *Fault
+	return errors.As(err, &list) || errors.As(err, &f)
+}
+
+// gather adds the root causes of err to l. A Fault is taken apart: each of its lines
+// was a cause, and those it only counts are counted.
+func gather(l *diag.List, err error) {
+	if !madeOf(err) {
+		l.Add(err)
+		return
+	}
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		for _, cause := range several.Unwrap() {
+			gather(l, cause)
+		}
+		if list, ok := several.(*diag.Errors); ok {
+			l.Count(list.Len() - len(list.Unwrap()))
+		}
+		return
+	}
+	var f *Fault
+	errors.As(err, &f)
+	for _, line := range f.Lines {
+		if n := counted(line); n > 0 {
+			l.Count(n)
+		} else {
+			l.Add(&Fault{Kind: f.Kind, Exit: f.Exit, Lines: []string{line}})
+		}
+	}
+}
+
+// counted returns n of diag's last line, "and n more", else 0.
+func counted(line string) int {
+	var n int
+	if _, err := fmt.Sscanf(line, "and %d more", &n); err != nil || line != fmt.Sprintf("and %d more", n) {
+		return 0
+	}
+	return n
 }
 
 // Exit returns the exit code for err; nil is 0.
@@ -111,12 +164,19 @@ type kind struct {
 	exit, status int
 }
 
-// kindOf returns the row of the first sentinel that err is.
+// kindOf returns the row of the first sentinel that err is. A Fault has its own kind
+// and exit code, even if this klink knows none such.
 func kindOf(err error) kind {
+	found := kind{kindInternal, ExitRefused, http.StatusInternalServerError}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
-			return kind{k.name, k.exit, k.status}
+			found = kind{k.name, k.exit, k.status}
+			break
 		}
 	}
-	return kind{kindInternal, ExitRefused, http.StatusInternalServerError}
+	var f *Fault
+	if errors.As(err, &f) {
+		found.name, found.exit = f.Kind, f.Exit
+	}
+	return found
 }

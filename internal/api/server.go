@@ -11,8 +11,11 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"klink/internal/diag"
 	"klink/internal/kernel"
@@ -190,10 +193,27 @@ func decode(body []byte, q any) error {
 	return nil
 }
 
-// oneLine returns a message that quotes input fit for a line of its own.
+// maxWords is how long a message that quotes input may be, bytes.
+const maxWords = 512
+
+// oneLine returns a message that quotes input fit for a line of its own: printable
+// ASCII, cut with "…" if it is longer than maxWords.
 func oneLine(s string) string {
-	q := fmt.Sprintf("%+.512q", s)
-	return string(bytes.ReplaceAll([]byte(q[1:len(q)-1]), []byte(`\"`), []byte(`"`)))
+	var b strings.Builder
+	for s != "" {
+		_, n := utf8.DecodeRuneInString(s)
+		word := s[:n]
+		if word != `"` {
+			word = strconv.QuoteToASCII(word)
+			word = word[1 : len(word)-1]
+		}
+		if b.Len()+len(word) > maxWords {
+			return b.String() + "…"
+		}
+		b.WriteString(word)
+		s = s[n:]
+	}
+	return b.String()
 }
 
 // refuse answers with err.

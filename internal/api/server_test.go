@@ -133,6 +133,57 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// The errors of several requests become one, with every root cause; no line is lost,
+// whatever they came in.
+func TestFaultsJoin(t *testing.T) {
+	fault := func(kind string, exit int, lines ...string) *Fault {
+		return &Fault{Kind: kind, Exit: exit, Lines: lines}
+	}
+	list := func(errs ...error) error {
+		var l diag.List
+		for _, err := range errs {
+			l.Add(err)
+		}
+		return l.Err()
+	}
+	many := func(prefix string, n int) (lines []string) {
+		for i := range n {
+			lines = append(lines, fmt.Sprintf("%s%02d: gone", prefix, i))
+		}
+		return lines
+	}
+	one := fault("not-found", ExitNotFound, "z: gone", "a: gone", "and 3 more")
+	for _, tt := range []struct {
+		what string
+		err  error
+		want *Fault
+	}{
+		{"one as it is", one, one},
+		{"one wrapped", fmt.Errorf("around: %w", one), one},
+		{"two", list(fault("not-found", ExitNotFound, "b: gone"), fault("not-found", ExitNotFound, "a: gone")),
+			fault("not-found", ExitNotFound, "a: gone", "b: gone")},
+		{"the same twice", list(fault("no-host", ExitNoHost, "not there"), fault("no-host", ExitNoHost, "not there")),
+			fault("no-host", ExitNoHost, "not there")},
+		{"joined", errors.Join(fault("busy", ExitBusy, "b: busy"), diag.New(diag.ErrNotFound, "a", "gone")),
+			fault("not-found", ExitRefused, "a: gone", "b: busy")},
+		{"a list and what came after it", errors.Join(list(diag.New(diag.ErrRange, "b.o", "far"), diag.New(diag.ErrRange, "a.o", "far")), diag.New(diag.ErrIO, "image", "disk full")),
+			fault("range", ExitRefused, "a.o: far", "b.o: far", "image: disk full")},
+		{"a kind of another klink's", list(fault("moon", 7, "b: full"), fault("moon", 7, "a: full")),
+			fault("moon", 7, "a: full", "b: full")},
+		{"too many", list(fault("range", ExitRefused, append(many("a", diag.MaxErrors), "and 5 more")...), fault("range", ExitRefused, many("b", 2)...)),
+			fault("range", ExitRefused, append(many("a", diag.MaxErrors), "and 7 more")...)},
+	} {
+		if d := cmp.Diff(tt.want, NewFault(tt.err)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.what, d)
+		}
+	}
+	// Words around errors that are no list are the message.
+	f := NewFault(fmt.Errorf("the switch broke off: %w", errors.Join(diag.ErrTextChanged, diag.ErrRange)))
+	if f.Kind != "range" || f.Lines[0] != "the switch broke off: text changed" {
+		t.Errorf("%+v", f)
+	}
+}
+
 // post sends a raw request to s.
 func post(t *testing.T, s http.Handler, method, path string, body io.Reader) (int, string) {
 	t.Helper()
@@ -167,6 +218,7 @@ func TestBadRequests(t *testing.T) {
 		{"garbage", "POST", pathLoad, "{\x00\xff\x1b[31m}", "cannot be understood"},
 		{"unknown field", "POST", pathLoad, `{"modulez":[]}`, `unknown field`},
 		{"type", "POST", pathLoad, `{"modules":5}`, "cannot be understood"},
+		{"long", "POST", pathLoad, `{"` + strings.Repeat("\U0001f600", 4000) + `":1}`, "cannot be understood"},
 		{"twice", "POST", pathList, "{}{}", "goes on after its end"},
 		{"deep", "POST", pathLoad, deep, "cannot be understood"},
 		{"huge", "POST", pathLoad, `{"modules":"` + strings.Repeat("x", maxRequest) + `"}`, "larger than 16777216 bytes"},
@@ -277,6 +329,7 @@ func FuzzDecode(f *testing.F) {
 	for i, body := range []string{
 		`{"modules":[{"files":[{"name":"a.o","path":"/a.o"}]}],"dryRun":true}`, `{"modules":["bpf"]}`, `{}`,
 		`{"module":"x"}`, `{"symbols":["a"],"all":true}`, `{"symbols":null}`, `{"patterns":["[",""]}`, `{"what":"\u001b"}`, "",
+		`{"` + strings.Repeat("\xfa", 2*maxWords) + `":1}`, // a line that grows as it is escaped
 	} {
 		f.Add(byte(i), []byte(body))
 	}

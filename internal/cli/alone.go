@@ -106,31 +106,28 @@ trap of its own instead of refusing.`,
 			default:
 				return usage("--externals takes trap, not %q", externals)
 			}
-			r.Define = map[string]uint64{}
-			for _, d := range define {
-				name, v, err := definition(d)
-				if err != nil {
-					return err
-				}
-				if _, twice := r.Define[name]; twice {
-					return usage("--define: %q has two values", name)
-				}
-				r.Define[name] = v
+			if r.Define, err = definitions(define); err != nil {
+				return err
 			}
 			r.Base = base.v
-			for _, p := range []struct{ from, to *string }{{&output, &r.Output}, {&dump, &r.DumpDir}} {
-				if *p.from == "" {
+			var written []typed
+			for _, p := range []struct {
+				from string
+				to   *string
+			}{{output, &r.Output}, {dump, &r.DumpDir}} {
+				if p.from == "" {
 					continue
 				}
-				if *p.to, err = a.abs(*p.from); err != nil {
+				if *p.to, err = a.abs(p.from); err != nil {
 					return err
 				}
+				written = append(written, typed{sent: *p.to, typed: p.from})
 			}
 			stop := a.progress("linking " + plural(len(args), "file"))
 			report, err := a.sys.Link(r)
 			stop()
 			if err != nil {
-				return err
+				return asTyped(err, written...)
 			}
 			a.printLink(report)
 			return nil

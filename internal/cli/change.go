@@ -171,19 +171,16 @@ needs stays, and the refusal says who needs what.`,
 		Args:              atLeastOne("MODULE"),
 		ValidArgsFunction: a.completeModules,
 		RunE: run(func(ctx context.Context, args []string) error {
-			for _, m := range args {
-				if strings.Contains(m, "/") {
-					abs, err := a.abs(m)
-					if err != nil {
-						return err
-					}
-					m = abs
-				}
-				r.Modules = append(r.Modules, m)
+			modules, err := a.modules(args)
+			if err != nil {
+				return err
+			}
+			for _, m := range modules {
+				r.Modules = append(r.Modules, m.sent)
 			}
 			change, err := ask(ctx, a, func(c *api.Client) (*kernel.Change, error) { return c.Unload(ctx, r) })
 			if err != nil {
-				return err
+				return asTyped(err, modules...)
 			}
 			a.printChange(change, "unloaded")
 			return nil
@@ -233,14 +230,14 @@ func (a *app) printChange(c *kernel.Change, did string) {
 		a.printf("booted, empty\n")
 	}
 	for _, m := range c.Loaded {
-		a.printf("%s %s: %d bytes text, %s, %s\n", will, esc(m.Name), m.Text.Size,
+		a.printf("%s %s: %s text, %s, %s\n", will, esc(m.Name), plural(int(m.Text.Size), "byte"),
 			plural(m.Count.Provides, "symbol"), plural(m.Count.Sites, "site"))
 		if c.DryRun {
 			a.printPushes(m)
 		}
 	}
 	for _, m := range c.Unloaded {
-		a.printf("%s %s: %d bytes\n", will, esc(m.Name), m.Text.Size+m.Tables.Size+m.Data.Size)
+		a.printf("%s %s: %s\n", will, esc(m.Name), plural(int(m.Text.Size+m.Tables.Size+m.Data.Size), "byte"))
 	}
 	for _, m := range c.Moves {
 		a.printMove(m)

@@ -63,7 +63,7 @@ func (a *app) completeModules(cmd *cobra.Command, args []string, prefix string) 
 		}
 		return out, err
 	})
-	if cmd.Name() == "unload" && strings.Contains(prefix, "/") {
+	if strings.Contains(prefix, "/") {
 		return nil, cobra.ShellCompDirectiveDefault // a file's name
 	}
 	return words, directive

@@ -38,7 +38,11 @@ text, tables and data, how many symbols a module provides and how many sites its
 			t := table{right: map[int]bool{3: true, 4: true, 5: true, 6: true, 7: true}}
 			t.row("MODULE", "STATE", "ADDRESS", "TEXT", "TABLES", "DATA", "SYMBOLS", "SITES", "FILE")
 			for _, m := range mods {
-				t.row(esc(m.Name), m.State, m.Text.Addr.String(), bytesOf(m.Text.Size), bytesOf(m.Tables.Size), bytesOf(m.Data.Size),
+				where := "-"
+				if m.Text.Size > 0 {
+					where = m.Text.Addr.String()
+				}
+				t.row(esc(m.Name), m.State, where, bytesOf(m.Text.Size), bytesOf(m.Tables.Size), bytesOf(m.Data.Size),
 					fmt.Sprint(m.Count.Provides), fmt.Sprint(m.Count.Sites), files(m.Files))
 			}
 			if len(mods) > 0 {
@@ -62,26 +66,32 @@ func files(f []string) string {
 
 func (a *app) infoCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "info MODULE…",
+		Use:   "info MODULE|FILE…",
 		Short: "describe modules",
-		Long:  "Describe modules: files, places, what they provide and need, who uses them.",
+		Long: `Describe modules: files, places, what they provide and need, who uses them. A module
+is named by its name or by the file that it was loaded from.`,
 		Example: `  klink info bpf
+  klink info ./bpf.kmod
   klink info --json kernel bpf`,
 		Args:              atLeastOne("MODULE"),
 		ValidArgsFunction: a.completeModules,
 		RunE: run(func(ctx context.Context, args []string) error {
+			modules, err := a.modules(args)
+			if err != nil {
+				return err
+			}
 			infos, err := ask(ctx, a, func(c *api.Client) ([]*kernel.ModuleInfo, error) {
 				var out []*kernel.ModuleInfo
 				var errs diag.List
-				for _, name := range args {
-					m, err := c.Info(ctx, name)
+				for _, name := range modules {
+					m, err := c.Info(ctx, name.sent)
 					errs.Add(err)
 					out = append(out, m)
 				}
 				return out, errs.Err()
 			})
 			if err != nil {
-				return err
+				return asTyped(err, modules...)
 			}
 			if a.json {
 				printJSON(a, infos)
@@ -98,32 +108,38 @@ func (a *app) infoCmd() *cobra.Command {
 	}
 }
 
-// printInfo prints one module.
+// infoTitle returns the first cell of a line of printInfo, as wide as the widest.
+func infoTitle(title string) string { return fmt.Sprintf("%-*s", len("provides"), title) }
+
+// printInfo prints one module. Each block has columns of its own: a long name in one
+// tears no other apart.
 func (a *app) printInfo(m *kernel.ModuleInfo) {
 	a.printf("%s: %s\n", esc(m.Name), m.State)
-	t := table{indent: "  "}
-	// rows adds lines under one title.
-	rows := func(title string, n int, cells func(i int) []string) {
+	block := func(title string, n int, cells func(i int) []string) {
+		t := table{indent: "  "}
 		for i := range n {
-			t.row(append([]string{title}, cells(i)...)...)
+			t.row(append([]string{infoTitle(title)}, cells(i)...)...)
 			title = ""
 		}
+		t.print(&a.out, false)
 	}
-	one := func(s []string) func(int) []string { return func(i int) []string { return []string{esc(s[i])} } }
-	rows("files", len(m.Files), one(m.Files))
+	one := func(s ...string) func(int) []string { return func(i int) []string { return []string{esc(s[i])} } }
+	block("files", len(m.Files), one(m.Files...))
+	spans := table{indent: "  "}
 	for _, p := range []struct {
 		title string
 		span  kernel.SpanInfo
 	}{{"text", m.Text}, {"tables", m.Tables}, {"data", m.Data}} {
 		if p.span.Size > 0 {
-			t.row(p.title, p.span.Addr.String(), plural(int(p.span.Size), "byte"))
+			spans.row(infoTitle(p.title), p.span.Addr.String(), plural(int(p.span.Size), "byte"))
 		}
 	}
-	t.row("counts", strings.Join([]string{
+	spans.print(&a.out, false)
+	block("counts", 1, one(strings.Join([]string{
 		plural(m.Count.Sites, "site"), plural(m.Count.Relocs, "relocation"),
 		plural(m.Count.Veneers, "veneer"), plural(m.Count.GOT, "GOT slot"),
-	}, ", "))
-	rows("provides", len(m.Provides), func(i int) []string {
+	}, ", ")))
+	block("provides", len(m.Provides), func(i int) []string {
 		p := m.Provides[i]
 		current := ""
 		if p.Current {
@@ -131,14 +147,19 @@ func (a *app) printInfo(m *kernel.ModuleInfo) {
 		}
 		return []string{p.Addr.String(), p.Kind, p.Class, esc(p.Symbol), current}
 	})
-	rows("needs", len(m.Needs), one(m.Needs))
-	rows("absent", len(m.Absent), one(m.Absent))
-	rows("used by", len(m.UsedBy), one(m.UsedBy))
-	rows("sections", len(m.Sections), func(i int) []string {
-		s := m.Sections[i]
+	block("needs", len(m.Needs), one(m.Needs...))
+	block("absent", len(m.Absent), one(m.Absent...))
+	block("used by", len(m.UsedBy), one(m.UsedBy...))
+	var sections []kernel.SectionInfo
+	for _, s := range m.Sections {
+		if s.Size > 0 { // compilers make empty ones for every object
+			sections = append(sections, s)
+		}
+	}
+	block("sections", len(sections), func(i int) []string {
+		s := sections[i]
 		return []string{s.Addr.String(), plural(int(s.Size), "byte"), esc(s.Name), esc(s.File)}
 	})
-	t.print(&a.out, false)
 }
 
 func (a *app) aliasCmd() *cobra.Command {
@@ -216,10 +237,14 @@ where it leads now, read from the instruction itself.`,
   klink sites -m kernel`,
 		ValidArgsFunction: a.completeSymbols,
 		RunE: run(func(ctx context.Context, args []string) error {
-			r.Symbols = args
-			sites, err := ask(ctx, a, func(c *api.Client) ([]kernel.SiteInfo, error) { return c.Sites(ctx, r) })
+			in, err := a.module(r.Module)
 			if err != nil {
 				return err
+			}
+			r.Symbols, r.Module = args, in.sent
+			sites, err := ask(ctx, a, func(c *api.Client) ([]kernel.SiteInfo, error) { return c.Sites(ctx, r) })
+			if err != nil {
+				return asTyped(err, in)
 			}
 			sort.SliceStable(sites, func(i, j int) bool { return sites[i].Addr < sites[j].Addr })
 			if a.json {
@@ -267,9 +292,13 @@ current provider of a name is marked with *.`,
   klink sym -m bpf`,
 		ValidArgsFunction: a.completeSymbols,
 		RunE: run(func(ctx context.Context, args []string) error {
-			syms, err := ask(ctx, a, func(c *api.Client) ([]kernel.SymInfo, error) { return c.Symbols(ctx, args, module) })
+			of, err := a.module(module)
 			if err != nil {
 				return err
+			}
+			syms, err := ask(ctx, a, func(c *api.Client) ([]kernel.SymInfo, error) { return c.Symbols(ctx, args, of.sent) })
+			if err != nil {
+				return asTyped(err, of)
 			}
 			sort.SliceStable(syms, func(i, j int) bool { return syms[i].Addr < syms[j].Addr })
 			if a.json {
@@ -326,7 +355,11 @@ address in the function.`,
 
 // printListing prints code as objdump does, with the branches resolved.
 func (a *app) printListing(l *kernel.Listing) {
-	a.printf("%s %s:%s, %s\n", l.Addr, esc(l.Module), esc(l.Func), plural(int(l.Size), "byte"))
+	of := ""
+	if l.Module != "" { // an entry is in no module
+		of = esc(l.Module) + ":"
+	}
+	a.printf("%s %s%s, %s\n", l.Addr, of, esc(l.Func), plural(int(l.Size), "byte"))
 	t := table{indent: "  ", strong: map[int]bool{}}
 	for i, in := range l.Lines {
 		text := printable(in.Text)

@@ -71,8 +71,9 @@ func bytesOf(n uint64) string {
 	return scaled(1<<30, "G")
 }
 
-// table is text in columns, two spaces apart. The last cell of a row that is
-// shorter than others may run on beyond its column.
+// table is text in columns, two spaces apart; those that are empty in every row are
+// left out. The last cell of a row that is shorter than others may run on beyond its
+// column.
 type table struct {
 	right  map[int]bool // columns of numbers
 	indent string
@@ -89,9 +90,10 @@ func (t *table) print(w io.Writer, colour bool) {
 	for _, r := range t.rows {
 		columns = max(columns, len(r))
 	}
-	width := make([]int, columns)
+	width, used := make([]int, columns), make([]bool, columns)
 	for _, r := range t.rows {
 		for i, c := range r {
+			used[i] = used[i] || c != ""
 			if i < len(r)-1 || len(r) == columns {
 				width[i] = max(width[i], utf8.RuneCountInString(c))
 			}
@@ -100,16 +102,16 @@ func (t *table) print(w io.Writer, colour bool) {
 	for n, r := range t.rows {
 		var b strings.Builder
 		for i, c := range r {
+			if !used[i] {
+				continue
+			}
 			pad := strings.Repeat(" ", max(0, width[i]-utf8.RuneCountInString(c)))
 			if t.right[i] {
 				c = pad + c
 			} else {
 				c += pad
 			}
-			if i > 0 {
-				b.WriteString("  ")
-			}
-			b.WriteString(c)
+			b.WriteString(c + "  ")
 		}
 		line := strings.TrimRight(t.indent+b.String(), " ")
 		if colour && t.strong[n] {

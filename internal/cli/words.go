@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"klink/internal/diag"
 )
 
 // split takes a line of klink run's file apart as a shell would: words at blanks,
@@ -115,6 +117,21 @@ func parseNumber(s string, size bool) (uint64, error) {
 		return 0, usage("not a number of 64 bits")
 	}
 	return v << shift, nil
+}
+
+// definitions reads each "S=A"; all that are off are reported.
+func definitions(list []string) (map[string]uint64, error) {
+	m := make(map[string]uint64, len(list))
+	var errs diag.List
+	for _, d := range list {
+		name, v, err := definition(d)
+		if _, twice := m[name]; twice && err == nil {
+			err = usage("--define: %q has two values", name)
+		}
+		errs.Add(err)
+		m[name] = v
+	}
+	return m, errs.Err()
 }
 
 // definition reads "S=A".
