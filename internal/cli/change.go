@@ -136,14 +136,14 @@ func (a *app) load(ctx context.Context, r kernel.LoadRequest) (*kernel.Change, e
 	return c.Load(ctx, r)
 }
 
-// searchPath returns the absolute directories of -L and KLINK_PATH.
-func (a *app) searchPath(dirs []string) ([]string, error) {
+// searchPath returns the directories of -L and KLINK_PATH.
+func (a *app) searchPath(dirs []string) ([]kernel.Source, error) {
 	for _, d := range dirs {
 		if d == "" {
 			return nil, usage("-L: the directory's name is empty")
 		}
 	}
-	var out []string
+	var out []kernel.Source
 	for _, d := range append(dirs, filepath.SplitList(a.sys.Getenv("KLINK_PATH"))...) {
 		if d == "" {
 			continue // an empty part of KLINK_PATH
@@ -152,7 +152,7 @@ func (a *app) searchPath(dirs []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, abs)
+		out = append(out, kernel.Source{Name: d, Path: abs})
 	}
 	return out, nil
 }

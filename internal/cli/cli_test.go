@@ -291,7 +291,7 @@ func TestRequests(t *testing.T) {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	a := newApp(sys)
-	if dirs, err := a.searchPath([]string{"x", "/y"}); err != nil || !slices.Equal(dirs, []string{"/work/x", "/y", "/lib/k", "/work/rel"}) {
+	if dirs, err := a.searchPath([]string{"x", "/y"}); err != nil || !slices.Equal(dirs, []kernel.Source{{Name: "x", Path: "/work/x"}, {Name: "/y", Path: "/y"}, {Name: "/lib/k", Path: "/lib/k"}, {Name: "rel", Path: "/work/rel"}}) {
 		t.Errorf("search path: %q %v", dirs, err)
 	}
 	if specs, err := a.specs([]string{"a.o", "b.o"}, "", nil, false); err != nil || len(specs) != 2 {

@@ -105,17 +105,14 @@ func (img *image) close(whole bool) error {
 		return nil
 	}
 	err := img.f.Close()
-	if img.final == "" {
-		return err
-	}
-	if whole && err == nil {
+	if img.final != "" && whole && err == nil {
 		err = os.Rename(img.beside, img.final)
 	}
-	if !whole || err != nil {
+	if img.final != "" && (!whole || err != nil) {
 		os.Remove(img.beside)
 	}
 	if err != nil {
-		return writeError(img.final, err)
+		return writeError(cmp.Or(img.final, img.f.Name()), err)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ var searchable = []string{".kmod", ".o", ".ko"}
 // searchMissing adds, until nothing is missing or nothing is found, the modules of
 // the search directories that alone provide what the fresh modules need. A name that
 // two files provide is left missing, and the error names both.
-func (k *Kernel) searchMissing(fresh []*module, dirs []string, far func(arch.Machine, uint64) bool) ([]*module, error) {
+func (k *Kernel) searchMissing(fresh []*module, dirs []Source, far func(arch.Machine, uint64) bool) ([]*module, error) {
 	var index map[string][]Source // by provided name
 	taken := map[string]bool{}
 	for _, m := range fresh {
@@ -97,11 +97,11 @@ func (k *Kernel) missingNames(fresh []*module) []string {
 // indexDirs reads the objects of the directories and says which names each provides.
 // A file that is no sound object of the machine provides nothing: it was not named
 // by the user, so it is no error either.
-func indexDirs(dirs []string, machine arch.Machine) map[string][]Source {
+func indexDirs(dirs []Source, machine arch.Machine) map[string][]Source {
 	index := map[string][]Source{}
 	seen := map[fileID]bool{}
 	for _, dir := range dirs {
-		list, err := os.ReadDir(dir)
+		list, err := os.ReadDir(dir.Path)
 		if err != nil {
 			continue
 		}
@@ -109,7 +109,7 @@ func indexDirs(dirs []string, machine arch.Machine) map[string][]Source {
 			if !slices.Contains(searchable, strings.ToLower(filepath.Ext(e.Name()))) {
 				continue
 			}
-			src := Source{Name: filepath.Join(dir, e.Name()), Path: filepath.Join(dir, e.Name())}
+			src := Source{Name: filepath.Join(dir.Name, e.Name()), Path: filepath.Join(dir.Path, e.Name())}
 			id, ok := identity(src.Path)
 			if !ok || seen[id] {
 				continue

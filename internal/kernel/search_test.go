@@ -25,7 +25,11 @@ func (l *library) put(file string, y *toy) string {
 
 // find loads a module that needs the names, with what is found in the directories.
 func (l *library) find(dirs []string, needs ...use) (*Change, error) {
-	return l.Load(LoadRequest{Modules: []ModuleSpec{l.spec(&toy{name: "main", uses: needs})}, Search: dirs})
+	var search []Source
+	for _, d := range dirs {
+		search = append(search, Source{Name: d, Path: d})
+	}
+	return l.Load(LoadRequest{Modules: []ModuleSpec{l.spec(&toy{name: "main", uses: needs})}, Search: search})
 }
 
 func loadedNames(c *Change) (names []string) {

@@ -22,8 +22,8 @@ func (a *Addr) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Source is one object or archive: the name is what the user typed and what
-// messages show, the path is absolute.
+// Source is one object, archive or directory: the name is what the user typed and
+// what messages show, the path is absolute.
 type Source struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
@@ -40,7 +40,7 @@ type ModuleSpec struct {
 // LoadRequest asks for a load: all modules or none.
 type LoadRequest struct {
 	Modules []ModuleSpec `json:"modules"`
-	Search  []string     `json:"search,omitempty"` // absolute directories in which missing names are looked for
+	Search  []Source     `json:"search,omitempty"` // directories in which missing names are looked for
 	DryRun  bool         `json:"dryRun,omitempty"`
 }
 

@@ -252,8 +252,12 @@ func (d *dump) finish(l *offline) error {
 // writeError says in one line why a file could not be written.
 func writeError(name string, err error) error {
 	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	var le *os.LinkError
+	switch {
+	case errors.As(err, &pe):
 		err = pe.Err
+	case errors.As(err, &le):
+		err = le.Err
 	}
 	return diag.New(diag.ErrIO, name, "%v", err)
 }
