@@ -3,6 +3,7 @@ package patch
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 
 	"klink/internal/arch"
 	"klink/internal/diag"
@@ -33,7 +34,7 @@ type Edit struct {
 	Form     insn.Form
 }
 
-// maxLen is the length of the longest form, a veneer, and headLen at least that of
+// maxLen is the length of the longest form, a veneer, and headLen more than that of
 // every other, bytes.
 const (
 	maxLen  = 16
@@ -74,6 +75,27 @@ func (c *code) bytesOf(f insn.Form, addr, target uint64, trap []byte) []byte {
 	return b
 }
 
+// head is how an instruction starts: its first seven bytes, little-endian, and above
+// them its length. What is longer than seven bytes is a veneer, of which only the first
+// word is taken from here.
+type head uint64
+
+const headBits = 8 * (headLen - 1)
+
+// first returns the first four bytes.
+func (h head) first() uint32 { return uint32(h) }
+
+// from returns the four bytes that start with byte i, i < 4.
+func (h head) from(i int) uint32 { return uint32(h >> (8 * i)) }
+
+// length returns the length of the instruction, bytes.
+func (h head) length() int { return int(h >> headBits) }
+
+// headOf makes a head of the first headLen bytes of an instruction of n bytes.
+func headOf(b []byte, n int) head {
+	return head(binary.LittleEndian.Uint64(b)&(1<<headBits-1) | uint64(n)<<headBits)
+}
+
 // Switch is a planned switch: edits that were compared with the text. It is valid
 // until the text of its sites changes, and can be run once.
 type Switch struct {
@@ -81,8 +103,9 @@ type Switch struct {
 	trap       []byte // one trap instruction; its length is what one store can change
 	length     *[256]uint8
 	edits      []Edit
-	heads      []byte   // headLen bytes by edit: how the new instruction starts, so that Run only stores
+	heads      []head   // by edit, so that Run only stores
 	view       []byte   // of all edits, from the first on
+	offsets    []uint32 // by edit, where it is in view: Run goes over memory three times, and an Edit is eight times as large
 	views      [][]byte // by edit, if they lie in several pieces of memory and there is no view
 	ran        bool
 	turned     bool
@@ -271,8 +294,11 @@ func (p *planner) look(mem Memory) {
 		return
 	}
 	first, last := &s.edits[0], &s.edits[len(s.edits)-1]
-	if s.view = mem.Bytes(first.Addr, last.Addr-first.Addr+uint64(last.Form.Len())); s.view != nil {
-		return
+	if span := last.Addr - first.Addr; span <= math.MaxUint32 {
+		if s.view = mem.Bytes(first.Addr, span+uint64(last.Form.Len())); s.view != nil {
+			s.offsets = make([]uint32, len(s.edits))
+			return
+		}
 	}
 	s.views = make([][]byte, len(s.edits))
 	for i := range s.edits {
@@ -289,8 +315,9 @@ func (p *planner) look(mem Memory) {
 // one another, and prepares the new instructions.
 func (p *planner) compare() {
 	s := p.s
-	s.heads = make([]byte, headLen*len(s.edits))
+	s.heads = make([]head, len(s.edits))
 	end := uint64(0)
+	var c code
 	for i := range s.edits {
 		if i%batch == 0 {
 			p.touch(s.edits[i:min(i+batch, len(s.edits))])
@@ -301,6 +328,9 @@ func (p *planner) compare() {
 		}
 		n := int(s.length[e.Form])
 		end = e.Addr + uint64(n)
+		if s.offsets != nil {
+			s.offsets[i] = uint32(e.Addr - s.edits[0].Addr)
+		}
 		have := s.from(i)
 		if len(have) < n {
 			continue
@@ -309,13 +339,12 @@ func (p *planner) compare() {
 		if old, ok := e.Form.Target(have, e.Addr); !ok || old != e.Old || old == 0 {
 			p.compareBytes(e, have[:n])
 		}
-		head := s.heads[i*headLen:][:headLen]
-		if e.New == 0 || n > headLen {
-			var c code
-			copy(head, c.bytesOf(e.Form, e.Addr, e.New, s.trap))
-		} else if !e.Form.Encode(head, e.Addr, e.New) {
+		if e.New == 0 {
+			c.bytesOf(e.Form, e.Addr, 0, s.trap)
+		} else if !e.Form.Encode(c[:], e.Addr, e.New) {
 			p.fail(diag.ErrRange, e.Addr, e.Form, "cannot lead to %#x", e.New)
 		}
+		s.heads[i] = headOf(c[:], n)
 	}
 }
 
@@ -353,12 +382,7 @@ func (s *Switch) from(i int) []byte {
 	if s.views != nil {
 		return s.views[i]
 	}
-	return s.view[s.edits[i].Addr-s.edits[0].Addr:]
-}
-
-// head returns how the new instruction of edit i starts, little-endian.
-func (s *Switch) head(i int) uint64 {
-	return binary.LittleEndian.Uint64(s.heads[i*headLen:])
+	return s.view[s.offsets[i]:]
 }
 
 // Generation returns the number of this switch, at least 1, which no other switch

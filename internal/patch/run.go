@@ -128,8 +128,11 @@ func (s *Switch) putBack(steps Steps, why error) error {
 func (s *Switch) trapAll() {
 	if len(s.trap) == 1 {
 		trap := s.trap[0]
-		for i := range s.edits {
-			s.from(i)[0] = trap
+		for _, off := range s.offsets {
+			s.view[off] = trap
+		}
+		for _, view := range s.views {
+			view[0] = trap
 		}
 		return
 	}
@@ -141,15 +144,14 @@ func (s *Switch) trapAll() {
 
 // writeTails writes what follows the first unit of every site.
 func (s *Switch) writeTails() {
-	for i := range s.edits {
-		e := &s.edits[i]
-		switch s.length[e.Form] {
+	for i, h := range s.heads {
+		switch h.length() {
 		case 5: // x86-64: an opcode and a displacement
-			binary.LittleEndian.PutUint32(s.from(i)[1:], uint32(s.head(i)>>8))
+			binary.LittleEndian.PutUint32(s.from(i)[1:], h.from(1))
 		case 6: // x86-64: and a prefix before it, or a nop behind it
-			to, head := s.from(i), s.head(i)
-			binary.LittleEndian.PutUint32(to[1:], uint32(head>>8))
-			to[5] = byte(head >> 40)
+			to := s.from(i)
+			binary.LittleEndian.PutUint32(to[1:], h.from(1))
+			to[5] = byte(h >> (5 * 8))
 		case maxLen:
 			s.writeVeneer(i)
 		}
@@ -172,13 +174,13 @@ func (s *Switch) writeVeneer(i int) {
 // writeFirsts writes the first unit of every site: from here on it is the new instruction.
 func (s *Switch) writeFirsts() {
 	if len(s.trap) == 1 {
-		for i := range s.edits {
-			s.from(i)[0] = s.heads[i*headLen]
+		for i, h := range s.heads {
+			s.from(i)[0] = byte(h)
 		}
 		return
 	}
-	for i := range s.edits {
-		store4(s.from(i), uint32(s.head(i)))
+	for i, h := range s.heads {
+		store4(s.from(i), h.first())
 	}
 }
 
