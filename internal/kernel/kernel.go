@@ -138,23 +138,31 @@ func (k *Kernel) Close() error {
 // Boot loads the kernel's objects as the one module named "kernel", which stays
 // until the host halts. It fails if anything is loaded.
 func (k *Kernel) Boot(specs []ModuleSpec) (*Change, error) {
+	var fresh []*module
+	var r LoadRequest
+	if len(specs) > 0 {
+		kernel := ModuleSpec{As: KernelName, WholeArchive: specs[0].WholeArchive}
+		for _, s := range specs {
+			kernel.Files = append(kernel.Files, s.Files...)
+			kernel.Private = append(kernel.Private, s.Private...)
+		}
+		r.Modules = []ModuleSpec{kernel}
+		var err error
+		if fresh, err = k.read(r); err != nil {
+			return nil, err
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.modules) > 0 {
+	switch {
+	case len(k.modules) > 0:
 		return nil, diag.New(diag.ErrBusy, "", "already booted")
+	case len(fresh) > 0:
+		return k.load(fresh, r, true)
+	case k.arena == nil:
+		return &Change{}, k.adopt(HostMachine())
 	}
-	if len(specs) == 0 {
-		if k.arena == nil {
-			return &Change{}, k.adopt(HostMachine())
-		}
-		return &Change{}, nil
-	}
-	kernel := ModuleSpec{As: KernelName, WholeArchive: specs[0].WholeArchive}
-	for _, s := range specs {
-		kernel.Files = append(kernel.Files, s.Files...)
-		kernel.Private = append(kernel.Private, s.Private...)
-	}
-	return k.load(LoadRequest{Modules: []ModuleSpec{kernel}}, true)
+	return &Change{}, nil
 }
 
 // Status describes the host.

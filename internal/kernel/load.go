@@ -15,10 +15,17 @@ import (
 
 // Load loads modules: all of them, or none and nothing changed. With DryRun it goes
 // through everything up to the switch and then gives back what it took.
+//
+// Files are read before the lock is taken: a slow file system delays nobody else. Those
+// that a search looks into are read under it, for what is missing must not change.
 func (k *Kernel) Load(r LoadRequest) (*Change, error) {
+	fresh, err := k.read(r)
+	if err != nil {
+		return nil, err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.load(r, false)
+	return k.load(fresh, r, false)
 }
 
 // loading is one load under way; abandon undoes whatever was done so far.
@@ -28,9 +35,14 @@ type loading struct {
 	entries []aliasstack.SlotID // slots that got their entry for this load
 }
 
-func (k *Kernel) load(r LoadRequest, boot bool) (*Change, error) {
-	fresh, err := k.readAll(r, boot)
-	if err != nil {
+// load loads modules that were read. The caller holds the lock.
+func (k *Kernel) load(fresh []*module, r LoadRequest, boot bool) (_ *Change, err error) {
+	if len(r.Search) > 0 {
+		if fresh, err = k.searchMissing(fresh, r.Search); err != nil {
+			return nil, err
+		}
+	}
+	if err := k.admissible(fresh, boot); err != nil {
 		return nil, err
 	}
 	adopted := k.arena == nil
@@ -52,29 +64,18 @@ func (k *Kernel) load(r LoadRequest, boot bool) (*Change, error) {
 	return change, err
 }
 
-// readAll reads the modules of a request, and from the search directories those
-// that alone provide a name that is missing.
-func (k *Kernel) readAll(r LoadRequest, boot bool) ([]*module, error) {
+// read reads and gathers the modules of a request. It needs no lock.
+func (k *Kernel) read(r LoadRequest) ([]*module, error) {
 	if len(r.Modules) == 0 {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to load")
 	}
-	far := func(m arch.Machine, _ uint64) bool {
-		if k.arena == nil {
-			return k.cfg.ArenaSize > 4*m.Facts().BranchReach
-		}
-		lo, hi := k.arena.Span(arena.Text)
-		return hi-lo > m.Facts().BranchReach
-	}
-	fresh, err := read(r.Modules, newMemory, false, far)
-	if err != nil {
-		return nil, err
-	}
-	if len(r.Search) > 0 {
-		if fresh, err = k.searchMissing(fresh, r.Search, far); err != nil {
-			return nil, err
-		}
-	}
-	return fresh, k.admissible(fresh, boot)
+	return read(r.Modules, newMemory, false, k.far)
+}
+
+// far says whether a branch may have to reach further than it can: text is a quarter
+// of the arena, and of the default one it is as long as a branch reaches.
+func (k *Kernel) far(m arch.Machine, _ uint64) bool {
+	return k.cfg.ArenaSize/4 > m.Facts().BranchReach
 }
 
 // admissible checks machines and names of modules before they take anything.

@@ -24,7 +24,7 @@ var searchable = []string{".kmod", ".o", ".ko"}
 // searchMissing adds, until nothing is missing or nothing is found, the modules of
 // the search directories that alone provide what the fresh modules need. A name that
 // two files provide is left missing, and the error names both.
-func (k *Kernel) searchMissing(fresh []*module, dirs []Source, far func(arch.Machine, uint64) bool) ([]*module, error) {
+func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error) {
 	var index map[string][]Source // by provided name
 	taken := map[string]bool{}
 	for _, m := range fresh {
@@ -60,7 +60,7 @@ func (k *Kernel) searchMissing(fresh []*module, dirs []Source, far func(arch.Mac
 		if len(add) == 0 {
 			return fresh, nil // the load itself reports what is missing
 		}
-		more, err := read(add, newMemory, false, far)
+		more, err := read(add, newMemory, false, k.far)
 		if err != nil {
 			return nil, err
 		}
