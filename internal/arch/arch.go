@@ -19,28 +19,26 @@ const (
 
 // Facts are the constants of one machine that layout and the switch need.
 type Facts struct {
-	Name         string // as users see it: "x86-64", "aarch64"
-	GOARCH       string // as Go and file names spell it
-	PageSize     uint64 // the largest page the target may have, bytes
-	TrapBytes    []byte // one trap instruction, in memory order; fills freed text
-	InsnAlign    uint64 // alignment of an instruction, bytes
-	BranchReach  uint64 // a direct branch reaches [P-reach, P+reach), bytes
-	EntryBytes   uint64 // space of one entry, bytes; also its alignment
-	FarEntry     uint64 // space of an entry or veneer that reaches everywhere, bytes
-	ReturnLinked bool   // calls leave the return address in a register
+	Name        string // as users see it: "x86-64", "aarch64"
+	GOARCH      string // as Go and file names spell it
+	TrapBytes   []byte // one trap instruction, in memory order; fills freed text
+	InsnAlign   uint64 // alignment of an instruction, bytes
+	BranchReach uint64 // a direct branch reaches [P-reach, P+reach), bytes
+	EntryBytes  uint64 // space of one entry, bytes; also its alignment
+	FarEntry    uint64 // space of an entry or veneer that reaches everywhere, bytes
 }
 
-// facts: BranchReach of amd64 is rel32's; of arm64 imm26*4's (aaelf64 5.7.9).
+// facts: BranchReach of amd64 is rel32's; of arm64 imm26*4's (aaelf64 5.7.6).
 var facts = map[Machine]*Facts{
 	AMD64: {
-		Name: "x86-64", GOARCH: "amd64", PageSize: 4096,
+		Name: "x86-64", GOARCH: "amd64",
 		TrapBytes: []byte{0xcc}, // int3
 		InsnAlign: 1, BranchReach: 1 << 31, EntryBytes: 8, FarEntry: 8,
 	},
 	ARM64: {
-		Name: "aarch64", GOARCH: "arm64", PageSize: 65536,
+		Name: "aarch64", GOARCH: "arm64",
 		TrapBytes: []byte{0x80, 0x69, 0x29, 0xd4}, // brk #0x4b4c
-		InsnAlign: 4, BranchReach: 1 << 27, EntryBytes: 8, FarEntry: 16, ReturnLinked: true,
+		InsnAlign: 4, BranchReach: 1 << 27, EntryBytes: 8, FarEntry: 16,
 	},
 }
 

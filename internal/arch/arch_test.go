@@ -10,7 +10,7 @@ func TestParse(t *testing.T) {
 				t.Errorf("Parse(%q) = %v, %v", name, got, ok)
 			}
 		}
-		if f.PageSize&(f.PageSize-1) != 0 || f.EntryBytes&(f.EntryBytes-1) != 0 || f.FarEntry&(f.FarEntry-1) != 0 {
+		if f.EntryBytes&(f.EntryBytes-1) != 0 || f.FarEntry&(f.FarEntry-1) != 0 {
 			t.Errorf("%v: a size that is no power of two", m)
 		}
 		if uint64(len(f.TrapBytes)) != f.InsnAlign {

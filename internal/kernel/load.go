@@ -146,7 +146,7 @@ func (l *loading) room() error {
 		for r := range m.at {
 			addr, err := l.k.arena.Alloc(arena.Region(r), m.lm.Size[r], m.lm.Align[r])
 			if err != nil {
-				return diag.New(diag.ErrNoSpace, m.files[0].Name, "%v", err)
+				return diag.New(diag.ErrNoSpace, m.file(), "%v", err)
 			}
 			m.at[r] = addr
 		}

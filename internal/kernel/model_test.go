@@ -256,7 +256,7 @@ func (w *world) load(t *rapid.T) {
 
 func (w *world) unload(t *rapid.T) {
 	if len(w.mods) == 0 {
-		t.Skip("nothing to unload")
+		return // nothing is loaded
 	}
 	leaving := rapid.SliceOfNDistinct(rapid.SampledFrom(w.mods), 1, 3, func(m *resident) string { return m.name }).Draw(t, "leaving")
 	r := UnloadRequest{}

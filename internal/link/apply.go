@@ -197,7 +197,7 @@ func (a *applier) named(f *fixup, in *reloc.Inputs, id NameID, own bool) {
 	case sh.use&(UsedByBranch|UsedByShort) == 0:
 		a.put(f, in)
 	case t.absent && a.Machine == arch.ARM64:
-		binary.LittleEndian.PutUint32(f.dst[f.r.Offset:], nopARM64) // aaelf64 5.7.9: to the next instruction
+		binary.LittleEndian.PutUint32(f.dst[f.r.Offset:], nopARM64) // aaelf64 on undefined weak symbols: to the next instruction
 	case sh.use&UsedByShort != 0:
 		a.shortBranch(f, in, id, t, slot)
 	case f.row.Kind == reloc.KindRelaxable:

@@ -157,7 +157,7 @@ func (g *gatherer) layoutText() {
 }
 
 // gotReach is how far LD64_GOTPAGE_LO15 looks from the page of the GOT (aaelf64
-// 5.7.11): a GOT that starts in its first page and ends within 32 KiB is in reach.
+// 5.7.6): a GOT that starts in its first page and ends within 32 KiB is in reach.
 const gotReach = 1 << 15
 
 // layoutTables appends the GOT. It is there even when it has no slot, because

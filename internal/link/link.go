@@ -163,7 +163,7 @@ type def struct {
 }
 
 // gotSlot is what one GOT slot holds: the address of a name or, when obj >= 0, of
-// a local symbol; on aarch64 plus an addend (GDAT(S+A), aaelf64 5.4).
+// a local symbol; on aarch64 plus an addend (GDAT(S+A), aaelf64 5.7.6).
 type gotSlot struct {
 	obj    int32 // -1: sym is a NameID
 	sym    uint32
