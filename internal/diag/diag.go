@@ -34,6 +34,10 @@ var (
 	ErrNoHost      = errors.New("no host")                // no host runs under that name
 	ErrUsage       = errors.New("usage")                  // the command's words are off
 	ErrIO          = errors.New("input/output")           // the system refused to read or write
+	ErrRefused     = errors.New("refused by the module")  // a module's own errno
+	ErrFault       = errors.New("fault")                  // a call into a module faulted, or ran over its limit
+	ErrLost        = errors.New("runner lost")            // the process that runs module code has died
+	ErrDraining    = errors.New("draining")               // a module is out of use and waits for threads to leave
 )
 
 // Error is one root cause, with the place in an object where it was found.

@@ -17,9 +17,9 @@ const module = "klink/"
 // layers are the packages by layer; a package may import those of lower layers only.
 var layers = [][]string{
 	{"internal/arch", "internal/diag"},
-	{"internal/elfload", "internal/reloc", "internal/insn", "internal/aliasstack"},
+	{"internal/elfload", "internal/reloc", "internal/insn", "internal/aliasstack", "internal/unwind"},
 	{"internal/link"},
-	{"internal/arena", "internal/patch"},
+	{"internal/arena", "internal/patch", "internal/runner", "internal/kpi"},
 	{"internal/kernel"},
 	{"internal/api"},
 	{"internal/cli"},
