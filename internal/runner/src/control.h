@@ -47,6 +47,24 @@
 #define KLINK_CMD_BARRIER	1	/* every thread sees the text as it stands; arg[0] 1: the sites of the table changed (aarch64: their cache lines are maintained) */
 #define KLINK_CMD_FLUSH		2	/* the same for the text [arg[0], arg[1]) */
 
+/* Steps of the runner's start, config.step; the names are those of ../layout.go. A start
+ * that fails leaves the step that failed there, and the runner exits with its number. */
+#define KLINK_STEP_CONFIG	1	/* "config": the first page is there, and of this layout */
+#define KLINK_STEP_CONTROL	2	/* "control": control memory is mapped */
+#define KLINK_STEP_TEXT		3	/* "text" */
+#define KLINK_STEP_TABLES	4	/* "tables" */
+#define KLINK_STEP_DATA		5	/* "data" */
+#define KLINK_STEP_STACKS	6	/* "stacks" */
+#define KLINK_STEP_FDS		7	/* "descriptors": all are closed */
+#define KLINK_STEP_BARRIERS	8	/* "barriers": membarrier is registered */
+#define KLINK_STEP_SIGNALS	9	/* "signals": handlers are installed */
+#define KLINK_STEP_THREADS	10	/* "threads": the pool runs */
+#define KLINK_STEP_LIMITS	11	/* "limits": resource limits */
+#define KLINK_STEP_MDWE		12	/* "mdwe": no page gains PROT_EXEC */
+#define KLINK_STEP_SEAL		13	/* "seal": the runner's own memory is read-only */
+#define KLINK_STEP_SECCOMP	14	/* "seccomp": the filter holds for all threads */
+#define KLINK_STEP_UP		15	/* "up" */
+
 /* How a posted call ended: thread.status. */
 #define KLINK_RETURNED		0
 #define KLINK_FAULTED		1
@@ -169,7 +187,9 @@ struct klink_thread {
 	u64 traps;		/* how often this thread met a switch */
 	u64 pad4;
 	/* 0x100: the runner's */
-	u64 enter_sp;		/* stack pointer to return to when the call is given up; 0: not in a call */
+	u64 enter_sp;		/* stack pointer below which the posted call's frames lie; 0: not in a call.
+				 * At it lies the trampoline's way back: who sets sp = enter_sp and jumps
+				 * there with a value in rax or x0 returns from the call with it. */
 	u32 critical;		/* > 0: in the kernel object's own state; a limit waits, a fault is a panic */
 	u32 spawn;		/* raised to ask for a new thread: spawn_fn(spawn_arg) */
 	u64 spawn_fn, spawn_arg;
