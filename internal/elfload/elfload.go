@@ -8,10 +8,10 @@
 // a file of 64 MiB, whatever is in it, takes well under a second and at most 192 MiB
 // besides the file; the limits below are what bounds it.
 //
-// What it does not do: it decompresses nothing, applies nothing, knows no relocation
-// type, and has no opinion on what can be linked (TLS, unknown section types, two
-// definitions of one name are the linker's to refuse), except where nobody could
-// make use of the answer.
+// What it does not do: it decompresses nothing until it is asked to (Unpack), applies
+// nothing, knows no relocation type, and has no opinion on what can be linked (TLS,
+// unknown section types, two definitions of one name are the linker's to refuse), except
+// where nobody could make use of the answer.
 //
 // debug/elf stands behind the checker: elf.NewFile decodes the section headers only
 // after their count, extents and compression headers were found to lie in the file,

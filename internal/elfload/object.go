@@ -69,7 +69,7 @@ const (
 
 // Section is one section header and the bytes it names. The bytes of a Compressed section
 // are kept as they are (it is never an allocated one), and so its Relocs, which are meant
-// for the bytes after decompression, are left out.
+// for the bytes after decompression, are left out: Object.Unpack gives both.
 type Section struct {
 	Name    string
 	Type    SectionType

@@ -124,10 +124,11 @@ func (a *aliasReader) split(s *elfload.Section) bool {
 	return true
 }
 
-// reloc returns a relocation of a section with its addend, wherever that stands.
-func (a *aliasReader) reloc(s *elfload.Section, number int32) elfload.Reloc {
+// reloc returns a relocation of a section, by its number plus 1, with its addend,
+// wherever that stands.
+func (g *gatherer) reloc(s *elfload.Section, number int32) elfload.Reloc {
 	r := s.Relocs.At(int(number) - 1)
-	readImplicit(a.Machine, reloc.Lookup(a.Machine, r.Type), s, &r)
+	readImplicit(g.Machine, reloc.Lookup(g.Machine, r.Type), s, &r)
 	return r
 }
 
@@ -233,15 +234,20 @@ func (o *object) stringAt(r *elfload.Reloc) []byte {
 	if s.Where != elfload.InSection {
 		return nil
 	}
-	data := o.Sections[s.Section].Data
-	off := s.Value + uint64(r.Addend)
+	name, _ := cString(o.Sections[s.Section].Data, s.Value+uint64(r.Addend))
+	return name
+}
+
+// cString returns the NUL-terminated string at an offset of data. ok is false if there
+// is none, or it is longer than maxAliasName.
+func cString(data []byte, off uint64) (name []byte, ok bool) {
 	if off >= uint64(len(data)) {
-		return nil
+		return nil, false
 	}
 	data = data[off:min(off+maxAliasName, uint64(len(data)))]
 	end := bytes.IndexByte(data, 0)
 	if end < 0 {
-		return nil
+		return nil, false
 	}
-	return data[:end]
+	return data[:end], true
 }

@@ -48,6 +48,8 @@ func Gather(u Unit) (*Module, error) {
 		return nil, g.errs.Err()
 	}
 	g.readAliasRecords()
+	g.readModInfo()
+	g.checkArrays()
 	g.readKsymtab()
 	g.findLayers()
 	g.bind()

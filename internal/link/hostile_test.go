@@ -38,6 +38,8 @@ func everything(m arch.Machine) *objbuild.Builder {
 		Global("hid", 8, 4).Hidden().Group("g", true, ".text.g").Undef("und").Undef("super_S").WeakUndef("weak").Undef("_GLOBAL_OFFSET_TABLE_").Undef("__start_set").
 		Rodata("set", make([]byte, 16)).Reloc(0, abs64, "__start_set", 0).Reloc(8, abs64, ".text.g", 4).
 		Rodata(".names", []byte("refined\x00")).SectionSymbol(".names").Rodata(".klink.alias", rec).Reloc(0, abs64, ".names", 0).Reloc(8, abs64, "loc", 0).
+		Rodata(".modinfo", make([]byte, 32)).SectionSymbol(".modinfo").Reloc(8, abs64, "S", 0).Reloc(16, abs64, ".names", 0).Reloc(24, abs64, ".names", 2).
+		Rodata("link_set_modules", make([]byte, 8)).Reloc(0, abs64, ".modinfo", 0).Data(".init_array.00101", make([]byte, 8)).Reloc(0, abs64, "loc", 0).Data(".ctors", make([]byte, 16)).
 		Rodata(".eh_frame", make([]byte, 16)).Reloc(0, abs64, "g", 0).Bss(".bss", 32).Common("com", 16, 40).Abs("abs", 12).Debug(".debug_info", make([]byte, 8)).Reloc(0, abs64, "S", 0)
 }
 

@@ -113,6 +113,7 @@ type Module struct {
 	commons  []common
 	records  []aliasRecord
 	bounds   map[string]bound // by section name, for __start_X and __stop_X
+	info     *ModInfo         // nil without a MODULE record
 }
 
 // object is one object of a module with what Gather found.
