@@ -6,6 +6,10 @@
 //	the host maps it    RW-    RW-            RW-
 //	the runner maps it  R-X    R--            RW-
 //
+// In the sealed memfd the tables come first, then text. The file grows as text is
+// handed out: text beyond does not exist yet, and a thread that gets there is stopped
+// by SIGBUS instead of running what zeros mean (docs/adr/0006).
+//
 // No page is ever writable and executable in one process: the host never maps
 // anything executable, and once its view is made a seal refuses every further
 // writable one of text and tables. Arena addresses are target addresses: where
@@ -14,7 +18,8 @@
 //
 // Who allocates must know that
 //   - text comes filled with trap instructions and goes back to them when freed;
-//     freed text is reused last, and gaps that alignment leaves trap as well;
+//     freed text is reused last. All of text that exists holds them wherever nothing
+//     was put, also what alignment skips: that costs memory, once;
 //   - tables and data come zeroed and are zeroed when freed. Free pages of data
 //     go back to the system, all but at most 1 MiB; a sealed memfd cannot give any
 //     back. The lowest free space is used first, so that pages stay shared.
@@ -77,7 +82,6 @@ type Arena struct {
 	region     [Regions]region
 	mem        memory
 	trap       []byte // one chunk of trap instructions
-	filled     []bool // chunks of text that hold trap instructions wherever nothing was put
 	page       uint64 // bytes of a page of this host
 	idle       idle
 	walls      []Wall
@@ -87,10 +91,12 @@ type Arena struct {
 // region is one part: its allocator, which knows its bounds, and its host view.
 type region struct {
 	*allocator
-	view []byte // of [lo, hi)
+	view []byte // of [lo, hi); text from end on must not be touched
+	end  uint64 // one past the last byte that exists
 }
 
-// chunk is how much text is filled with trap instructions at a time, bytes.
+// chunk is what the length of text grows by a multiple of, bytes. Nearly all of the
+// cost of growing is that of its pages, so larger steps would save nothing.
 const chunk = Align
 
 // New makes an arena: memory that is never touched costs nothing. A protection
@@ -108,23 +114,22 @@ func newArena(cfg Config, sys *system) (*Arena, error) {
 		return nil, err
 	}
 	quarter := size / 4 / Align * Align
-	mem, walls, err := sys.open(2*quarter, size-2*quarter)
+	mem, walls, err := sys.open(quarter, quarter, size-2*quarter)
 	if err != nil {
 		return nil, err
 	}
 	a := &Arena{
 		machine: cfg.Machine, base: base, size: size, mem: mem, walls: walls,
-		filled: make([]bool, quarter/chunk), page: sys.page,
-		idle: newIdle((size - 2*quarter) / sys.page),
+		page: sys.page, idle: newIdle((size - 2*quarter) / sys.page),
 	}
 	for len(a.trap) < chunk {
 		a.trap = append(a.trap, facts.TrapBytes...)
 	}
 	tables, data := base+quarter, base+2*quarter
 	a.region = [Regions]region{
-		Text:   {newAllocator(base, tables, reusedLast), mem.sealed[:quarter:quarter]},
-		Tables: {newAllocator(tables, data, lowestFirst), mem.sealed[quarter:]},
-		Data:   {newAllocator(data, base+size, lowestFirst), mem.data},
+		Text:   {newAllocator(base, tables, reusedLast), mem.sealed[quarter:], base},
+		Tables: {newAllocator(tables, data, lowestFirst), mem.sealed[:quarter:quarter], data},
+		Data:   {newAllocator(data, base+size, lowestFirst), mem.data, base + size},
 	}
 	return a, nil
 }
@@ -170,16 +175,25 @@ func (a *Arena) Span(r Region) (lo, hi uint64) { return a.region[r].lo, a.region
 // same order, and which of them this system gave. The result must not be changed.
 func (a *Arena) Walls() []Wall { return a.walls }
 
-// Fds returns the file descriptors of the two memfds, text with tables (text at
-// offset 0, tables behind it) and data, to be handed to the runner. The arena
-// keeps owning them; they are closed on exec.
+// Fds returns the file descriptors of the two memfds, text with tables (see Offsets)
+// and data, to be handed to the runner. The arena keeps owning them; they are closed
+// on exec. Data begins at offset 0 of its file.
 func (a *Arena) Fds() (text, data int) { return a.mem.sealedFd, a.mem.dataFd }
+
+// Offsets returns where text and tables begin in the sealed memfd, bytes, both
+// multiples of Align. Whoever maps text maps all of its span at once: the file may end
+// before, and what the arena adds later shows in the mapping.
+func (a *Arena) Offsets() (text, tables uint64) {
+	lo, hi := a.Span(Tables)
+	return hi - lo, 0
+}
 
 // Alloc returns the address of size fresh bytes in region r at a multiple of align
 // (0 or a power of two). Sizes are rounded up to 8 bytes. A size of 0 allocates
 // nothing and returns a valid address, which others may share. Text reads as trap
 // instructions, tables and data read as zeros. The error is diag.ErrNoSpace, with
-// the numbers; diag.ErrUsage for an align that is no power of two.
+// the numbers, or what the system said when text was to grow; diag.ErrUsage for an
+// align that is no power of two.
 func (a *Arena) Alloc(r Region, size, align uint64) (addr uint64, err error) {
 	if bits.OnesCount64(align) > 1 {
 		return 0, diag.New(diag.ErrUsage, "", "%s: alignment %#x is no power of two", r, align)
@@ -197,7 +211,10 @@ func (a *Arena) Alloc(r Region, size, align uint64) (addr uint64, err error) {
 	size = alignUp(size, granule)
 	switch r {
 	case Text:
-		a.fill(addr, addr+size)
+		if err := a.growText(addr + size); err != nil {
+			g.free(addr, size)
+			return 0, err
+		}
 	case Data:
 		a.takeData(addr, addr+size)
 	}
@@ -226,17 +243,24 @@ func (a *Arena) Free(r Region, addr, size uint64) {
 	}
 }
 
-// fill makes sure that the chunks of text that [lo, hi) touches hold trap
-// instructions wherever nothing was put yet. Chunks that were handed out before
-// hold them already: Free sees to that.
-func (a *Arena) fill(lo, hi uint64) {
-	view := a.region[Text].view
-	for c := (lo - a.base) / chunk; c*chunk < hi-a.base; c++ {
-		if !a.filled[c] {
-			copy(view[c*chunk:], a.trap)
-			a.filled[c] = true
-		}
+// growText makes sure that text exists up to hi, and that all of it that is new holds
+// trap instructions. For the moment between the two it reads as zeros; nothing leads
+// there yet.
+func (a *Arena) growText(hi uint64) error {
+	g := &a.region[Text]
+	if hi <= g.end {
+		return nil
 	}
+	end := alignUp(hi, chunk)
+	tables := g.hi - g.lo // which come before it in the file, and are as long
+	if err := a.mem.grow(tables+g.end-g.lo, end-g.end); err != nil {
+		return diag.New(diag.ErrNoSpace, "", "text: no memory for %d bytes more: %v", end-g.end, err)
+	}
+	for at := g.end; at < end; at += chunk {
+		copy(g.view[at-g.lo:], a.trap)
+	}
+	g.end = end
+	return nil
 }
 
 // takeData makes the fresh block [lo, hi) of data read as zeros: the runner could
@@ -282,13 +306,14 @@ func (a *Arena) zero(lo, hi uint64) {
 }
 
 // Bytes returns the host's view of the n bytes at addr, to read and to write; nil
-// if they do not lie in one region, or after Close. The view is only valid until
+// if they do not lie in one region, for text that does not exist (only what was never
+// handed out), or after Close. The view is only valid until
 // Close and keeps the alignment of addr (up to a page of the host). What the
 // runner can write (data) may change under the reader.
 func (a *Arena) Bytes(addr, n uint64) []byte {
 	for r := range a.region {
 		g := &a.region[r]
-		if addr >= g.lo && addr < g.hi && n <= g.hi-addr && g.view != nil {
+		if addr >= g.lo && addr < g.hi && (n == 0 || addr < g.end && n <= g.end-addr) && g.view != nil {
 			off := addr - g.lo
 			return g.view[off : off+n : off+n]
 		}

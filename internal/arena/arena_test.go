@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -234,6 +235,7 @@ func TestContentsRandom(t *testing.T) {
 
 func TestBytes(t *testing.T) {
 	a := open(t, Config{Machine: arch.AMD64, Base: 0x20000000, Size: small})
+	mustAlloc(t, a, Text, small/4, 0) // or it would not be there
 	for r := range Region(Regions) {
 		lo, hi := a.Span(r)
 		if b := a.Bytes(lo, hi-lo); uint64(len(b)) != hi-lo || uint64(cap(b)) != hi-lo {
@@ -319,8 +321,8 @@ func TestSeals(t *testing.T) {
 	_, err = unix.Pwrite(text, []byte{0xcc}, 0)
 	refused("write to text", err, "text-sealed")
 	refused("a hole in text", unix.Fallocate(text, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, Align), "text-sealed")
+	refused("growing data", unix.Ftruncate(data, small*2), "size-sealed")
 	for _, fd := range []int{text, data} {
-		refused("growing", unix.Ftruncate(fd, small*2), "size-sealed")
 		refused("shrinking", unix.Ftruncate(fd, Align), "size-sealed")
 		_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK)
 		refused("one more seal", err, "size-sealed")
@@ -333,7 +335,8 @@ func TestSeals(t *testing.T) {
 		}
 	}
 	// What the runner has to do is not walled off, and shows the host's writes.
-	view, err := unix.Mmap(text, 0, Align, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_SHARED)
+	off, _ := a.Offsets()
+	view, err := unix.Mmap(text, int64(off), small/4, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_SHARED)
 	if err != nil {
 		t.Fatalf("mapping text R-X: %v", err)
 	}
@@ -374,7 +377,7 @@ func TestMissingWalls(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %v %s", w.Name, w.Up, w.Why))
 	}
 	want := `text-sealed false F_SEAL_FUTURE_WRITE: invalid argument
-size-sealed true nobody can resize the arena or take a seal away
+size-sealed true nobody can shorten the arena's files, lengthen data, or take a seal away
 noexec-file false MFD_NOEXEC_SEAL: invalid argument`
 	if s := strings.Join(got, "\n"); s != want {
 		t.Errorf("got:\n%s\nwant:\n%s", s, want)
@@ -514,12 +517,122 @@ func TestMemoryGoesBack(t *testing.T) {
 		t.Errorf("%d bytes held after everything was freed (%d before), %d pages known to be idle", n, full, a.idle.count)
 	}
 	mustAlloc(t, a, Text, 100, 16)
-	if n := blocks(t, text); n > chunk {
+	if n := blocks(t, text); n != chunk {
 		t.Errorf("%d bytes of text for one small block", n)
 	}
-	mustAlloc(t, a, Text, 8, 32<<20)
-	if n := blocks(t, text); n > 2*chunk {
-		t.Errorf("%d bytes of text: the gap before an aligned block was touched", n)
+	mustAlloc(t, a, Tables, 1<<20, 16)
+	if n := blocks(t, text); n != chunk {
+		t.Errorf("tables that nobody touched hold %d bytes", n-chunk)
+	}
+}
+
+// exists says that reading a byte of a view does not fault: the file goes on there.
+func exists(view []byte, off uint64) (ok bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { ok = recover() == nil }()
+	return view[off] != 0
+}
+
+// TestTextGrows: text exists as far as it was ever handed out and the rest of the chunk,
+// for the host and for whoever maps the file; all of it traps.
+func TestTextGrows(t *testing.T) {
+	for _, m := range []arch.Machine{arch.AMD64, arch.ARM64} {
+		a := open(t, Config{Machine: m, Base: 0x20000000, Size: 64 << 20}) // 16 MiB of text
+		fd, _ := a.Fds()
+		lo, hi := a.Span(Text)
+		off, tables := a.Offsets()
+		runner, err := unix.Mmap(fd, int64(off), int(hi-lo), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off != 16<<20 || tables != 0 {
+			t.Errorf("text at %#x, tables at %#x", off, tables)
+		}
+		blank := bytes.Repeat(m.Facts().TrapBytes, 16<<20/len(m.Facts().TrapBytes))
+		check := func(want uint64) {
+			t.Helper()
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil || uint64(st.Size) != off+want {
+				t.Fatalf("%v: the file has %#x bytes, want %#x: %v", m, st.Size, off+want, err)
+			}
+			if b := a.Bytes(lo, want); b == nil || !bytes.Equal(b, blank[:want]) || !bytes.Equal(runner[:want], blank[:want]) {
+				t.Errorf("%v: the first %#x bytes are not all traps", m, want)
+			}
+			if want == 16<<20 {
+				return
+			}
+			if exists(runner, want) || exists(runner, hi-lo-1) {
+				t.Errorf("%v: something lies beyond %#x", m, want)
+			}
+			if a.Bytes(lo, want+1) != nil || a.Bytes(lo+want, 1) != nil || a.Bytes(hi-1, 1) != nil {
+				t.Errorf("%v: the host gets a view beyond %#x", m, want)
+			}
+			if b := a.Bytes(hi-1, 0); b == nil || len(b) != 0 {
+				t.Errorf("%v: no bytes are no trouble: %v", m, b)
+			}
+		}
+		check(0)
+		mustAlloc(t, a, Text, 0, 8)
+		check(0)
+		first := mustAlloc(t, a, Text, 100, 16)
+		check(chunk)
+		second := mustAlloc(t, a, Text, chunk-104, 8) // to the last byte
+		check(chunk)
+		mustAlloc(t, a, Text, 8, 8)
+		check(2 * chunk)
+		mustAlloc(t, a, Text, 3<<20, 8)
+		check(3<<20 + 2*chunk)
+		mustAlloc(t, a, Text, 8, 8<<20) // with what alignment skips
+		check(8<<20 + chunk)
+		a.Free(Text, first, 100)
+		a.Free(Text, second, chunk-104)
+		check(8<<20 + chunk) // what existed stays
+		mustAlloc(t, a, Text, 8<<20-8, 8)
+		check(16 << 20)
+		if _, err := a.Alloc(Text, 8<<20, 8); !errors.Is(err, diag.ErrNoSpace) {
+			t.Errorf("%v: %v", m, err)
+		}
+		unix.Munmap(runner)
+	}
+}
+
+// TestTextCannotGrow: a system that refuses is a refused request, and no more.
+func TestTextCannotGrow(t *testing.T) {
+	a := open(t, Config{Machine: arch.AMD64, Size: 64 << 20})
+	first := mustAlloc(t, a, Text, 100, 16)
+	fd, _ := a.Fds()
+	closed, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed.Close()
+	a.mem.sealedFd = int(closed.Fd())
+	_, err = a.Alloc(Text, 2<<20, 16)
+	a.mem.sealedFd = fd
+	if !errors.Is(err, diag.ErrNoSpace) || !strings.HasPrefix(err.Error(), "text: no memory for 2097152 bytes more: ") {
+		t.Errorf("%v", err)
+	}
+	if s := a.Stats()[Text]; s.Used != 104 || s.Blocks != 1 {
+		t.Errorf("%+v", s)
+	}
+	a.Free(Text, first, 100)
+	if at := mustAlloc(t, a, Text, 2<<20, 16); a.Bytes(at, 2<<20) == nil {
+		t.Error("no text after a refusal")
+	}
+}
+
+// BenchmarkTextGrows is what a module pays for that is the first to reach a chunk.
+func BenchmarkTextGrows(b *testing.B) {
+	var a *Arena
+	for b.Loop() {
+		if a == nil || a.region[Text].end == a.region[Text].hi {
+			b.StopTimer()
+			a = open(b, Config{Machine: arch.AMD64, Size: 256 << 20})
+			b.StartTimer()
+		}
+		if err := a.growText(a.region[Text].end + 1); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -41,7 +41,9 @@ type memory struct {
 
 // open makes the memfds and maps each once, read-write and never executable; then
 // it seals them. The order matters: F_SEAL_FUTURE_WRITE spares the view that exists.
-func (s *system) open(sealedSize, dataSize uint64) (m memory, walls []Wall, err error) {
+// The view of the sealed one has room for tables and text; its file has only the
+// tables, and grow, which no seal keeps from it, makes it longer.
+func (s *system) open(tablesSize, textSize, dataSize uint64) (m memory, walls []Wall, err error) {
 	m = memory{sealedFd: -1, dataFd: -1}
 	defer func() {
 		if err != nil {
@@ -50,30 +52,30 @@ func (s *system) open(sealedSize, dataSize uint64) (m memory, walls []Wall, err 
 		}
 	}()
 	var noexec errs
-	if m.sealedFd, m.sealed, err = s.memfd("klink-text", sealedSize, &noexec); err != nil {
+	if m.sealedFd, m.sealed, err = s.memfd("klink-text", tablesSize, tablesSize+textSize, &noexec); err != nil {
 		return m, nil, err
 	}
-	if m.dataFd, m.data, err = s.memfd("klink-data", dataSize, &noexec); err != nil {
+	if m.dataFd, m.data, err = s.memfd("klink-data", dataSize, dataSize, &noexec); err != nil {
 		return m, nil, err
 	}
 	var text, size errs
 	text.add("F_SEAL_FUTURE_WRITE", s.seal(m.sealedFd, unix.F_SEAL_FUTURE_WRITE))
+	size.add("F_SEAL_GROW", s.seal(m.dataFd, unix.F_SEAL_GROW))
 	for _, fd := range []int{m.sealedFd, m.dataFd} {
 		size.add("F_SEAL_SHRINK", s.seal(fd, unix.F_SEAL_SHRINK))
-		size.add("F_SEAL_GROW", s.seal(fd, unix.F_SEAL_GROW))
 		size.add("F_SEAL_SEAL", s.seal(fd, unix.F_SEAL_SEAL))
 	}
 	return m, []Wall{
 		text.wall("text-sealed", "nobody can map text or tables writable, or write to them, but through the host's view"),
-		size.wall("size-sealed", "nobody can resize the arena or take a seal away"),
+		size.wall("size-sealed", "nobody can shorten the arena's files, lengthen data, or take a seal away"),
 		noexec.wall("noexec-file", "the arena's files cannot be executed as programs"),
 	}, nil
 }
 
-// memfd makes one memfd of size bytes and maps all of it. A kernel before 6.3 does
+// memfd makes one memfd of size bytes and maps room bytes of it. A kernel before 6.3 does
 // not know MFD_NOEXEC_SEAL and says EINVAL: that wall is then missing. (The flag
 // is about execve; it leaves PROT_EXEC mappings, which the runner needs, alone.)
-func (s *system) memfd(name string, size uint64, noexec *errs) (fd int, view []byte, err error) {
+func (s *system) memfd(name string, size, room uint64, noexec *errs) (fd int, view []byte, err error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err = s.create(name, flags|unix.MFD_NOEXEC_SEAL)
 	if err != nil {
@@ -85,11 +87,22 @@ func (s *system) memfd(name string, size uint64, noexec *errs) (fd int, view []b
 	if err = unix.Ftruncate(fd, int64(size)); err != nil {
 		return fd, nil, errors.New("ftruncate: " + err.Error())
 	}
-	view, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	view, err = unix.Mmap(fd, 0, int(room), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
 		return fd, nil, errors.New("mmap: " + err.Error())
 	}
 	return fd, view, nil
+}
+
+// grow makes the sealed memfd n bytes longer, from its end at off on. The pages are
+// taken at once, so that a system without memory says so here and not, with SIGBUS,
+// where they are first touched.
+func (m *memory) grow(off, n uint64) error {
+	for {
+		if err := unix.Fallocate(m.sealedFd, 0, int64(off), int64(n)); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // punch gives n bytes at off of the data memfd, both multiples of a page, back to

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,46 @@ const linuxStride = 172
 // whose sites take turns, and how far apart.
 type benchCase struct{ sites, modules, symbols, stride int }
 
-// BenchmarkSwitch is Plan and Run together, there and back, over shared memory of
-// small pages as an arena's is. In the sparse case nearly each site has a page of
+// clock is Steps that write the table as the kernel does, into memory that both
+// processes share, and say where the time went. Its barriers are free.
+type clock struct {
+	table []byte
+	last  time.Time
+	spent [5]time.Duration // plan, publish, trap, tails, firsts
+	at    int
+}
+
+// lap says that what began at the last lap is over.
+func (c *clock) lap() error {
+	now := time.Now()
+	c.spent[c.at] += now.Sub(c.last)
+	c.last = now
+	c.at = (c.at + 1) % len(c.spent)
+	return nil
+}
+
+func (c *clock) Publish(_ uint64, rows []Edit) error {
+	c.lap()
+	PutRows(c.table, rows)
+	return c.lap()
+}
+func (c *clock) Sync() error           { return c.lap() }
+func (c *clock) Turn(uint64) error     { return nil }
+func (c *clock) Withdraw(uint64) error { return nil }
+
+// sharedMemory is small pages, as an arena's are.
+func sharedMemory(b *testing.B, size int) []byte {
+	b.Helper()
+	view, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { unix.Munmap(view) })
+	return view
+}
+
+// BenchmarkSwitch is Plan and Run together with the table, there and back, over shared
+// memory of small pages as an arena's is. In the sparse case nearly each site has a page of
 // its own: it measures the machine's page walks.
 func BenchmarkSwitch(b *testing.B) {
 	for _, m := range []arch.Machine{arch.AMD64, arch.ARM64} {
@@ -45,11 +84,8 @@ func BenchmarkSwitch(b *testing.B) {
 func benchSwitch(b *testing.B, m arch.Machine, c benchCase) {
 	const base, size = 0x10000000, 128 << 20
 	n, modules, slots := c.sites, c.modules, c.symbols
-	view, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer unix.Munmap(view)
+	view := sharedMemory(b, size)
+	clock := clock{table: sharedMemory(b, n*RowSize)}
 	// A host with so many sites has a heap of which a switch is a small part; here
 	// it would be most of it, and every one would pay for a collection of its own.
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
@@ -80,14 +116,18 @@ func benchSwitch(b *testing.B, m arch.Machine, c benchCase) {
 		for slot := range moves {
 			moves[slot] = Move{Slot: uint32(slot), Old: from, New: to}
 		}
+		clock.last = time.Now()
 		s, err := Plan(mem, m, &x, moves)
 		if err != nil || s.Len() != n {
 			b.Fatal(s.Len(), err)
 		}
-		if err := s.Run(Alone()); err != nil {
+		if err := s.Run(&clock); err != nil {
 			b.Fatal(err)
 		}
 		from, to = to, from
+	}
+	for i, what := range []string{"plan", "publish", "trap", "tails", "firsts"} {
+		b.ReportMetric(float64(clock.spent[i].Nanoseconds())/float64(b.N)/float64(n), what+"/site")
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/site")
 	b.ReportMetric(0, "ns/op")

@@ -29,6 +29,7 @@ package patch
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"klink/internal/insn"
@@ -61,6 +62,7 @@ type Index struct {
 	slots      map[uint32]*users
 	place      map[place]int // where a list stands in its slot's
 	generation uint64        // of the last switch planned
+	room       room          // of the last switch planned
 }
 
 // place names a module's sites of a slot.
@@ -73,17 +75,19 @@ type users struct {
 	count int // of sites
 }
 
-// list is the sites of one slot in one module, at least one. The address of the
-// first stands beside them, so that lists can be sorted without a look into each.
+// list is the sites of one slot in one module, at least one. The addresses of the first
+// and the last stand beside them, so that lists can be sorted without a look into each.
 type list struct {
 	first  uint64
+	last   uint64
 	sites  []Site
 	module uint32
 }
 
 // Add says that sites, sorted by address, are all the sites of slot in module,
 // instead of what was said before. The slice is kept, not copied: it must not be
-// changed from then on. It panics for sites that are out of order.
+// changed from then on. It panics for sites that are out of order, or not
+// below 4 GiB.
 func (x *Index) Add(module, slot uint32, sites []Site) {
 	if !slices.IsSortedFunc(sites, func(a, b Site) int { return cmp.Compare(a.Addr, b.Addr) }) {
 		panic(fmt.Sprintf("patch: the sites of slot %d in module %d are out of order", slot, module))
@@ -91,6 +95,10 @@ func (x *Index) Add(module, slot uint32, sites []Site) {
 	x.Remove(module, slot)
 	if len(sites) == 0 {
 		return
+	}
+	last := sites[len(sites)-1].Addr
+	if last > math.MaxUint32-maxLen {
+		panic(fmt.Sprintf("patch: a site at %#x", last))
 	}
 	if x.slots == nil {
 		x.slots, x.place = make(map[uint32]*users), make(map[place]int)
@@ -101,7 +109,7 @@ func (x *Index) Add(module, slot uint32, sites []Site) {
 		x.slots[slot] = u
 	}
 	x.place[place{module, slot}] = len(u.lists)
-	u.lists = append(u.lists, list{sites[0].Addr, sites, module})
+	u.lists = append(u.lists, list{sites[0].Addr, last, sites, module})
 	u.count += len(sites)
 }
 
@@ -152,10 +160,11 @@ func (x *Index) Each(slot uint32, f func(module uint32, sites []Site)) {
 	}
 	keys := make([]key, len(u.lists))
 	for i := range u.lists {
-		keys[i] = key{u.lists[i].first, uint32(i)}
+		keys[i] = keyOf(u.lists[i].first, i)
 	}
-	for _, k := range sortKeys(keys) {
-		l := &u.lists[k.index]
+	var spare []key
+	for _, k := range sortKeys(keys, &spare) {
+		l := &u.lists[k.index()]
 		f(l.module, l.sites)
 	}
 }

@@ -14,7 +14,8 @@ import (
 type Memory interface {
 	// Bytes returns the host's writable view of the n bytes at the target address
 	// addr, nil if they are not all there. The view is as aligned as addr is, up to
-	// 8, and stays valid while a Switch that was planned on it is used.
+	// 8, and stays valid while a Switch that was planned on it is used. What lies
+	// between two sites that are there is there, too.
 	Bytes(addr, n uint64) []byte
 }
 
@@ -27,11 +28,21 @@ type Move struct {
 
 // Edit is one row of a switch's table: the site at Addr led to Old and shall lead
 // to New. These are the addresses that stand in the instruction: a provider's, or
-// the site's veneer. 0 is a trap instead of the instruction.
+// the site's veneer. 0 is a trap instead of the instruction. An arena lies below 2 GiB,
+// so half a word holds each: a switch of 100,000 sites goes over these more often than
+// over anything else.
 type Edit struct {
-	Addr     uint64
-	Old, New uint64
-	Form     insn.Form
+	Addr, Old, New uint32
+	Form           insn.Form
+}
+
+// old and fresh return, in c, the bytes at the site before and after the switch.
+func (e *Edit) old(c *code, trap []byte) []byte {
+	return c.bytesOf(e.Form, uint64(e.Addr), uint64(e.Old), trap)
+}
+
+func (e *Edit) fresh(c *code, trap []byte) []byte {
+	return c.bytesOf(e.Form, uint64(e.Addr), uint64(e.New), trap)
 }
 
 // maxLen is the length of the longest form, a veneer, and headLen more than that of
@@ -40,23 +51,6 @@ const (
 	maxLen  = 16
 	headLen = 8
 )
-
-// lengths has, by machine and form, the length of the form, bytes; 0 for what is no
-// form of the machine. It is insn's table in a shape for loops over sites.
-var lengths = map[arch.Machine]*[256]uint8{
-	arch.AMD64: lengthsOf(arch.AMD64),
-	arch.ARM64: lengthsOf(arch.ARM64),
-}
-
-func lengthsOf(m arch.Machine) *[256]uint8 {
-	var t [256]uint8
-	for f := range t {
-		if f := insn.Form(f); f.Machine() == m {
-			t[f] = uint8(f.Len())
-		}
-	}
-	return &t
-}
 
 // code is room for one instruction of any form.
 type code [maxLen]byte
@@ -75,47 +69,48 @@ func (c *code) bytesOf(f insn.Form, addr, target uint64, trap []byte) []byte {
 	return b
 }
 
-// head is how an instruction starts: its first seven bytes, little-endian, and above
-// them its length. What is longer than seven bytes is a veneer, of which only the first
-// word is taken from here.
-type head uint64
-
-const headBits = 8 * (headLen - 1)
-
-// first returns the first four bytes.
-func (h head) first() uint32 { return uint32(h) }
-
-// from returns the four bytes that start with byte i, i < 4.
-func (h head) from(i int) uint32 { return uint32(h >> (8 * i)) }
-
-// length returns the length of the instruction, bytes.
-func (h head) length() int { return int(h >> headBits) }
-
-// headOf makes a head of the first headLen bytes of an instruction of n bytes.
-func headOf(b []byte, n int) head {
-	return head(binary.LittleEndian.Uint64(b)&(1<<headBits-1) | uint64(n)<<headBits)
-}
-
 // Switch is a planned switch: edits that were compared with the text. It is valid
-// until the text of its sites changes, and can be run once.
+// until the text of its sites changes, or until the next Plan on its index, and can be
+// run once.
 type Switch struct {
+	index      *Index
 	generation uint64
 	trap       []byte // one trap instruction; its length is what one store can change
-	length     *[256]uint8
-	edits      []Edit
-	heads      []head   // by edit, so that Run only stores
-	view       []byte   // of all edits, from the first on
-	offsets    []uint32 // by edit, where it is in view: Run goes over memory three times, and an Edit is eight times as large
-	views      [][]byte // by edit, if they lie in several pieces of memory and there is no view
-	ran        bool
-	turned     bool
+	view       []byte // of all edits, from the first on
+	room
+	ran    bool
+	turned bool
+}
+
+// room is the arrays of a switch, by edit. They are kept from one switch to the next:
+// making and zeroing them would cost as much as comparing the sites.
+type room struct {
+	edits   []Edit
+	heads   []head   // so that Run only stores
+	offsets []uint32 // where it is in view: Run goes over memory three times, and an Edit is larger
+}
+
+// maxKept is how many edits the arrays that are kept have room for at most.
+const maxKept = 1 << 18
+
+// take returns arrays with room for n edits: those of the index, or new ones.
+func (x *Index) take(n int) room {
+	if r := x.room; cap(r.edits) >= n {
+		return room{r.edits[:0], r.heads[:0], r.offsets[:0]}
+	}
+	r := room{make([]Edit, 0, n), make([]head, 0, n), make([]uint32, 0, n)}
+	if n <= maxKept {
+		x.room = r
+	}
+	return r
 }
 
 // Plan returns the switch that makes the moves, by the sites that x lists. It
 // writes nothing but takes a new generation number from x. Its cost goes by the
 // sites of the moved slots alone. Errors, all of one plan reported together:
 //   - diag.ErrTextChanged: a site does not hold what klink wrote there
-//   - diag.ErrRange: neither provider nor veneer is in a site's reach, or no memory is at the site
+//   - diag.ErrRange: neither provider nor veneer is in a site's reach, or no memory is at the site,
+//     or an address is not below 4 GiB
 //   - diag.ErrInsn, diag.ErrAlign, diag.ErrConflict: the index is wrong: a site has
 //     no form of machine m, or is misaligned, or overlaps another
 func Plan(mem Memory, m arch.Machine, x *Index, moves []Move) (*Switch, error) {
@@ -124,23 +119,17 @@ func Plan(mem Memory, m arch.Machine, x *Index, moves []Move) (*Switch, error) {
 		return nil, diag.New(diag.ErrMachine, "", "no switch on %v", m)
 	}
 	x.generation++
-	s := &Switch{generation: x.generation, trap: facts.TrapBytes, length: lengths[m]}
 	runs, total := gather(x, moves)
-	s.edits = make([]Edit, 0, total)
-	p := planner{s: s, machine: m, facts: facts}
-	for i := range runs.keys {
-		if i%batch == 0 {
-			p.touchRuns(runs, i, min(i+batch, len(runs.keys)))
-		}
-		sites, move := runs.at(i)
-		if sites[0].Addr >= p.end {
-			p.order()
-		}
-		p.run(sites, &moves[move])
+	s := &Switch{index: x, generation: x.generation, trap: facts.TrapBytes, room: x.take(total)}
+	p := planner{s: s, machine: m, facts: facts, moves: moves, codecs: codecs[m], mask: facts.InsnAlign - 1}
+	p.look(mem, runs)
+	for i := 0; i < len(runs.keys); i += batch {
+		p.runs(runs, i, min(i+batch, len(runs.keys)))
 	}
-	p.order()
-	p.look(mem)
 	p.compare()
+	if len(s.edits) > 0 && s.view == nil && p.errs.Len() == 0 {
+		return nil, diag.New(diag.ErrRange, "", "the sites do not lie in one piece of memory")
+	}
 	if err := p.errs.Err(); err != nil {
 		return nil, err
 	}
@@ -153,15 +142,16 @@ type runs struct {
 	users []*users // by move; nil for a move that changes nothing
 	from  []source
 	keys  []key // sorted; they index from
+	last  *list // the one that reaches highest
 }
 
 // source says where a list is: in users[move].lists.
 type source struct{ move, list uint32 }
 
-// at returns the sites of the i-th run and their move's index.
-func (r *runs) at(i int) (sites []Site, move uint32) {
-	s := r.from[r.keys[i].index]
-	return r.users[s.move].lists[s.list].sites, s.move
+// at returns the i-th run and its move's index.
+func (r *runs) at(i int) (l *list, move uint32) {
+	s := r.from[r.keys[i].index()]
+	return &r.users[s.move].lists[s.list], s.move
 }
 
 // gather returns the runs of the moved slots, and how many sites they have.
@@ -181,11 +171,16 @@ func gather(x *Index, moves []Move) (r *runs, total int) {
 			continue
 		}
 		for k := range u.lists {
-			r.keys = append(r.keys, key{u.lists[k].first, uint32(len(r.from))})
+			l := &u.lists[k]
+			r.keys = append(r.keys, keyOf(l.first, len(r.from)))
 			r.from = append(r.from, source{uint32(i), uint32(k)})
+			if r.last == nil || l.last > r.last.last {
+				r.last = l
+			}
 		}
 	}
-	r.keys = sortKeys(r.keys)
+	var spare []key
+	r.keys = sortKeys(r.keys, &spare)
 	return r, total
 }
 
@@ -194,166 +189,227 @@ type planner struct {
 	s       *Switch
 	machine arch.Machine
 	facts   *arch.Facts
-	start   int    // of the edits of runs that overlap one another: they may be out of order
-	end     uint64 // no run before reaches this address
+	moves   []Move
+	codecs  *[256]codec
+	mask    uint64 // the bits that are 0 in an instruction's address
+	base    uint64 // address of the view's first byte
+	mem     Memory
+	end     uint64 // one past the last edit that was compared
+	last    uint64 // address of a site above or at all that were added
+	start   int    // the edits from here on may be out of order
+	done    int    // the edits from here on were not compared yet
 	mixed   bool   // the edits from start on are out of order
 	sorter  sorter
 	errs    diag.List
 	sink    byte // keeps touch's loads
 }
 
-// run adds the edits of one run, and an error for each site that is not as it should be.
-func (p *planner) run(sites []Site, move *Move) {
-	s := p.s
-	prev := uint64(0)
-	if n := len(s.edits); n > 0 {
-		prev = s.edits[n-1].Addr
-	}
-	p.end = max(p.end, sites[len(sites)-1].Addr)
-	near := p.near(sites, move.Old) && p.near(sites, move.New)
-	for i := range sites {
-		site := &sites[i]
-		if s.length[site.Form] == 0 {
-			p.fail(diag.ErrInsn, site.Addr, site.Form, "has no form of %v", p.machine)
-			continue
-		}
-		if site.Addr&(p.facts.InsnAlign-1) != 0 {
-			p.fail(diag.ErrAlign, site.Addr, site.Form, "is not aligned to %d", p.facts.InsnAlign)
-			continue
-		}
-		from, to := move.Old, move.New
-		if !near || site.Form == insn.FarJump {
-			var ok bool
-			if from, ok = site.Leads(move.Old); !ok {
-				p.unreachable(site, move.Old)
-				continue
-			}
-			if to, ok = site.Leads(move.New); !ok {
-				p.unreachable(site, move.New)
-				continue
-			}
-			if from == to {
-				continue
+// block is how many sites are turned into edits, and then compared, at a time: what
+// one step wrote is still in the first cache when the next one reads it, and the loads
+// of as many places of text miss together.
+const block = 256
+
+// run adds the edits of one run, and an error for each site that is not as it should
+// be. Where the edits since the last comparison are all that can come below next, where
+// the next run starts, they are put in order and compared. Sites of several symbols mix
+// inside of their module only: what waits, and is sorted, stays small.
+func (p *planner) run(l *list, move *Move, next uint64) {
+	sites := l.sites
+	near := p.near(l, move.Old) && p.near(l, move.New)
+	for len(sites) > 0 {
+		n := min(block, len(sites))
+		if near {
+			p.add(sites[:n], move)
+		} else {
+			for i := range n {
+				p.addFar(&sites[i], move)
 			}
 		}
-		p.mixed = p.mixed || site.Addr < prev
-		prev = site.Addr
-		s.edits = append(s.edits, Edit{Addr: site.Addr, Old: from, New: to, Form: site.Form})
+		p.last = max(p.last, sites[n-1].Addr)
+		sites = sites[n:]
+		if p.last < next {
+			p.order()
+			if len(p.s.edits)-p.done >= block {
+				p.compare()
+			}
+		}
 	}
 }
 
-// order puts the edits since the last call in order. It is called where no run
-// before reaches into those that follow, which is at most a module's end: sites of
-// several symbols mix inside of their module only, and what is sorted stays small.
+// add adds the edits of sites whose branches all reach the move's providers.
+func (p *planner) add(sites []Site, move *Move) {
+	edits := p.s.edits
+	prev := uint64(0)
+	if n := len(edits); n > p.start {
+		prev = uint64(edits[n-1].Addr)
+	}
+	for i := range sites {
+		site := &sites[i]
+		if !p.codecs[site.Form].branch || site.Addr&p.mask != 0 {
+			p.s.edits = edits
+			p.addFar(site, move)
+			edits = p.s.edits
+			continue
+		}
+		p.mixed = p.mixed || site.Addr < prev
+		prev = site.Addr
+		edits = append(edits, Edit{uint32(site.Addr), uint32(move.Old), uint32(move.New), site.Form})
+	}
+	p.s.edits = edits
+}
+
+// addFar adds the edit of one site, or an error, or nothing if the site leads to its
+// veneer before and after.
+func (p *planner) addFar(site *Site, move *Move) {
+	switch {
+	case p.codecs[site.Form].length == 0:
+		p.fail(diag.ErrInsn, site.Addr, site.Form, "has no form of %v", p.machine)
+		return
+	case site.Addr&p.mask != 0:
+		p.fail(diag.ErrAlign, site.Addr, site.Form, "is not aligned to %d", p.facts.InsnAlign)
+		return
+	}
+	from, ok := site.Leads(move.Old)
+	if !ok {
+		p.unreachable(site, move.Old)
+		return
+	}
+	to, ok := site.Leads(move.New)
+	if !ok {
+		p.unreachable(site, move.New)
+		return
+	}
+	if from == to {
+		return
+	}
+	if from|to > math.MaxUint32 {
+		p.fail(diag.ErrRange, site.Addr, site.Form, "leads from %#x to %#x: not below 4 GiB", from, to)
+		return
+	}
+	s := p.s
+	if n := len(s.edits); n > p.start {
+		p.mixed = p.mixed || site.Addr < uint64(s.edits[n-1].Addr)
+	}
+	s.edits = append(s.edits, Edit{uint32(site.Addr), uint32(from), uint32(to), site.Form})
+}
+
+// order puts the edits since the last call in order.
 func (p *planner) order() {
 	if p.mixed {
 		p.sorter.sort(p.s.edits[p.start:])
+		p.mixed = false
 	}
-	p.start, p.mixed = len(p.s.edits), false
+	p.start = len(p.s.edits)
 }
 
 // near says that every branch of the run reaches target because the first and the
 // last do, with a form's length to spare; a veneer, whose rules are its own, aside.
-func (p *planner) near(sites []Site, target uint64) bool {
-	first, last := sites[0].Addr, sites[len(sites)-1].Addr
+func (p *planner) near(l *list, target uint64) bool {
 	reach := p.facts.BranchReach - maxLen
-	return target == 0 || target&(p.facts.InsnAlign-1) == 0 &&
-		target-first+reach < 2*reach && target-last+reach < 2*reach
+	return target == 0 || target&p.mask == 0 && target <= math.MaxUint32 &&
+		target-l.first+reach < 2*reach && target-l.last+reach < 2*reach
 }
 
-// batch is how many things that lie far apart are brought into the cache together:
-// loads close to one another miss at the same time.
+// batch is how many runs, each of which has its sites elsewhere, are brought into the
+// cache together: loads close to one another miss at the same time.
 const batch = 32
 
-// touchRuns loads the first site of each of the runs [from, to).
-func (p *planner) touchRuns(r *runs, from, to int) {
+// runs adds the edits of the runs [from, to), at most batch.
+func (p *planner) runs(r *runs, from, to int) {
+	var lists [batch]*list
+	var moves [batch]uint32
 	sum := insn.Form(0)
-	for i := from; i < to; i++ {
-		sites, _ := r.at(i)
-		sum += sites[0].Form
+	for i := range to - from {
+		l, move := r.at(from + i)
+		lists[i], moves[i] = l, move
+		sum += l.sites[0].Form + l.sites[len(l.sites)/2].Form + l.sites[len(l.sites)-1].Form
 	}
 	p.sink = byte(sum)
+	for i := range to - from {
+		next := uint64(math.MaxUint64)
+		if from+i+1 < len(r.keys) {
+			next = r.keys[from+i+1].addr()
+		}
+		p.run(lists[i], &p.moves[moves[i]], next)
+	}
 }
 
 // touch loads a byte of the text of each edit.
 func (p *planner) touch(edits []Edit) {
-	view, lo, sum := p.s.view, p.s.edits[0].Addr, byte(0)
+	view, base, sum := p.s.view, p.base, byte(0)
 	for i := range edits {
-		if off := edits[i].Addr - lo; off < uint64(len(view)) {
+		if off := uint64(edits[i].Addr) - base; off < uint64(len(view)) {
 			sum += view[off]
 		}
 	}
 	p.sink = sum
 }
 
-// look gets the host's view of the sorted edits, of all at once where they lie in
-// one piece of memory. An edit without memory is an error and has an empty view.
-func (p *planner) look(mem Memory) {
-	s := p.s
-	if len(s.edits) == 0 {
+// look gets the host's view of all text from the first site to the last.
+func (p *planner) look(mem Memory, r *runs) {
+	if r.last == nil {
 		return
 	}
-	first, last := &s.edits[0], &s.edits[len(s.edits)-1]
-	if span := last.Addr - first.Addr; span <= math.MaxUint32 {
-		if s.view = mem.Bytes(first.Addr, span+uint64(last.Form.Len())); s.view != nil {
-			s.offsets = make([]uint32, len(s.edits))
-			return
-		}
-	}
-	s.views = make([][]byte, len(s.edits))
-	for i := range s.edits {
-		e := &s.edits[i]
-		s.views[i] = mem.Bytes(e.Addr, uint64(e.Form.Len()))
-		if s.views[i] == nil {
-			p.fail(diag.ErrRange, e.Addr, e.Form, "lies outside of the arena")
-		}
-	}
+	p.mem, p.base = mem, r.keys[0].addr()
+	last := &r.last.sites[len(r.last.sites)-1]
+	p.s.view = mem.Bytes(p.base, last.Addr-p.base+uint64(p.codecs[last.Form].length))
 }
 
-// compare compares the text of the sorted edits with what klink wrote there, adds
-// an error for each difference and for edits that share bytes, which would destroy
-// one another, and prepares the new instructions.
+// compare compares the text of the edits that were put in order with what klink wrote
+// there, adds an error for each difference and for edits that share bytes, which would
+// destroy one another, and prepares the new instructions.
 func (p *planner) compare() {
 	s := p.s
-	s.heads = make([]head, len(s.edits))
-	end := uint64(0)
-	var c code
-	for i := range s.edits {
-		if i%batch == 0 {
-			p.touch(s.edits[i:min(i+batch, len(s.edits))])
+	edits := s.edits[p.done:]
+	s.heads, s.offsets = s.heads[:len(s.edits)], s.offsets[:len(s.edits)]
+	heads, offsets := s.heads[p.done:][:len(edits)], s.offsets[p.done:][:len(edits)]
+	view, base, end := s.view, p.base, p.end
+	p.touch(edits)
+	for i := range edits {
+		e := &edits[i]
+		c := &p.codecs[e.Form]
+		addr := uint64(e.Addr)
+		off := addr - base
+		if addr < end {
+			p.fail(diag.ErrConflict, addr, e.Form, "overlaps the one at %#x", s.edits[p.done+i-1].Addr)
 		}
-		e := &s.edits[i]
-		if e.Addr < end {
-			p.fail(diag.ErrConflict, e.Addr, e.Form, "overlaps the one at %#x", s.edits[i-1].Addr)
-		}
-		n := int(s.length[e.Form])
-		end = e.Addr + uint64(n)
-		if s.offsets != nil {
-			s.offsets[i] = uint32(e.Addr - s.edits[0].Addr)
-		}
-		have := s.from(i)
-		if len(have) < n {
+		end = addr + uint64(c.length)
+		offsets[i] = uint32(off)
+		if !c.branch || off+headLen > uint64(len(view)) {
+			heads[i] = p.compareBytes(e)
 			continue
 		}
-		// Reading the target back checks every byte of the form; a trap is none.
-		if old, ok := e.Form.Target(have, e.Addr); !ok || old != e.Old || old == 0 {
-			p.compareBytes(e, have[:n])
+		old, fresh := c.trap, c.trap
+		if e.Old != 0 {
+			old = c.word(addr, uint64(e.Old))
 		}
-		if e.New == 0 {
-			c.bytesOf(e.Form, e.Addr, 0, s.trap)
-		} else if !e.Form.Encode(c[:], e.Addr, e.New) {
-			p.fail(diag.ErrRange, e.Addr, e.Form, "cannot lead to %#x", e.New)
+		if e.New != 0 {
+			fresh = c.word(addr, uint64(e.New))
 		}
-		s.heads[i] = headOf(c[:], n)
+		if (binary.LittleEndian.Uint64(view[off:])^old)&c.mask != 0 {
+			p.compareBytes(e)
+		}
+		heads[i] = head(fresh | uint64(c.length)<<headBits)
 	}
+	p.end, p.done = end, len(s.edits)
 }
 
-// compareBytes adds an error if the edit's text is not, byte by byte, the old one.
-func (p *planner) compareBytes(e *Edit, have []byte) {
+// compareBytes adds an error if the edit's text is not, byte by byte, the old one. It
+// returns the head of the new one.
+func (p *planner) compareBytes(e *Edit) head {
 	var c code
-	if want := c.bytesOf(e.Form, e.Addr, e.Old, p.s.trap); !bytes.Equal(have, want) {
-		p.fail(diag.ErrTextChanged, e.Addr, e.Form, "holds % x, not % x as klink wrote there; nothing was changed", have, want)
+	off, n := uint64(e.Addr)-p.base, uint64(e.Form.Len())
+	var have []byte
+	if off+n <= uint64(len(p.s.view)) {
+		have = p.s.view[off : off+n]
+	} else if have = p.mem.Bytes(uint64(e.Addr), n); have == nil {
+		p.fail(diag.ErrRange, uint64(e.Addr), e.Form, "lies outside of the arena")
+		return 0
 	}
+	if want := e.old(&c, p.s.trap); !bytes.Equal(have, want) {
+		p.fail(diag.ErrTextChanged, uint64(e.Addr), e.Form, "holds % x, not % x as klink wrote there; nothing was changed", have, want)
+	}
+	return headOf(e.fresh(&c, p.s.trap))
 }
 
 // unreachable reports a target that the site cannot lead to.
@@ -376,14 +432,8 @@ func (p *planner) fail(kind error, addr uint64, f insn.Form, format string, args
 	p.errs.Add(diag.New(kind, "", "the site %#x (%v) "+format, append([]any{addr, f}, args...)...))
 }
 
-// from returns the host's view of edit i's text, and of what follows it if all edits
-// have one view.
-func (s *Switch) from(i int) []byte {
-	if s.views != nil {
-		return s.views[i]
-	}
-	return s.view[s.offsets[i]:]
-}
+// from returns the host's view of edit i's text, and of what follows it.
+func (s *Switch) from(i int) []byte { return s.view[s.offsets[i]:] }
 
 // Generation returns the number of this switch, at least 1, which no other switch
 // planned on the same Index has; later ones have higher numbers.
@@ -401,8 +451,7 @@ func (s *Switch) Bytes() int {
 	n := 0
 	for i := range s.edits {
 		e := &s.edits[i]
-		from := a.bytesOf(e.Form, e.Addr, e.Old, s.trap)
-		to := b.bytesOf(e.Form, e.Addr, e.New, s.trap)
+		from, to := e.old(&a, s.trap), e.fresh(&b, s.trap)
 		for k := range from {
 			if from[k] != to[k] {
 				n++

@@ -46,10 +46,14 @@ func (alone) Withdraw(uint64) error        { return nil }
 //   - an error after the turn cannot stop it any more: the rest is done as far as
 //     it goes, all text is the new one, and the error is returned; Turned is true
 //
-// A switch without edits takes no step at all. Run panics when it is called again.
+// A switch without edits takes no step at all. Run panics when it is called again, or
+// after another Plan on the same index.
 func (s *Switch) Run(steps Steps) error {
 	if s.ran {
 		panic("patch: a switch was run twice")
+	}
+	if s.generation != s.index.generation {
+		panic("patch: a switch was run after another was planned")
 	}
 	s.ran = true
 	if len(s.edits) == 0 {
@@ -131,14 +135,11 @@ func (s *Switch) trapAll() {
 		for _, off := range s.offsets {
 			s.view[off] = trap
 		}
-		for _, view := range s.views {
-			view[0] = trap
-		}
 		return
 	}
 	trap := binary.LittleEndian.Uint32(s.trap)
-	for i := range s.edits {
-		store4(s.from(i), trap)
+	for _, off := range s.offsets {
+		store4(s.view[off:], trap)
 	}
 }
 
@@ -164,7 +165,7 @@ func (s *Switch) writeTails() {
 func (s *Switch) writeVeneer(i int) {
 	var c code
 	e := &s.edits[i]
-	to, b := s.from(i), c.bytesOf(e.Form, e.Addr, e.New, s.trap)
+	to, b := s.from(i), e.fresh(&c, s.trap)
 	if string(to[4:8]) != string(b[4:8]) {
 		store4(to[4:], binary.LittleEndian.Uint32(b[4:]))
 	}
@@ -189,7 +190,7 @@ func (s *Switch) restoreFirsts() {
 	var c code
 	for i := range s.edits {
 		e := &s.edits[i]
-		to, old := s.from(i), c.bytesOf(e.Form, e.Addr, e.Old, s.trap)
+		to, old := s.from(i), e.old(&c, s.trap)
 		if len(s.trap) == 1 {
 			to[0] = old[0]
 		} else {

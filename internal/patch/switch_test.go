@@ -56,45 +56,57 @@ var someMoves = []Move{
 // TestProtocol: the steps in their order, with threads at every one of them.
 func TestProtocol(t *testing.T) {
 	for _, m := range machines {
-		for _, memory := range []string{"one view", "pieces"} {
-			t.Run(fmt.Sprintf("%v, %s", m, memory), func(t *testing.T) {
-				w := everyForm(m)
-				var mem Memory = w.mem
-				if memory == "pieces" {
-					mem = pieces{w.mem}
+		t.Run(m.String(), func(t *testing.T) {
+			w := everyForm(m)
+			before := slices.Clone(w.mem.bytes)
+			s, err := Plan(w.mem, m, &w.index, someMoves)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(w.mem.bytes, before) {
+				t.Fatal("planning wrote to text")
+			}
+			if n := w.index.Count(1) + w.index.Count(2) + w.index.Count(3); s.Len() != n || len(s.Edits()) != n {
+				t.Errorf("%d edits, want %d", s.Len(), n)
+			}
+			k := newWatch(t, w, someMoves)
+			if err := s.Run(k); err != nil || !s.Turned() {
+				t.Fatal(err, s.Turned())
+			}
+			if got, want := strings.Join(k.log, " "), "publish sync turn sync sync withdraw"; got != want {
+				t.Errorf("steps %s, want %s", got, want)
+			}
+			if !bytes.Equal(w.mem.bytes, k.final) {
+				t.Error("the text is not the new one")
+			}
+			differ := 0
+			for i := range before {
+				if before[i] != w.mem.bytes[i] {
+					differ++
 				}
-				before := slices.Clone(w.mem.bytes)
-				s, err := Plan(mem, m, &w.index, someMoves)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !bytes.Equal(w.mem.bytes, before) {
-					t.Fatal("planning wrote to text")
-				}
-				if n := w.index.Count(1) + w.index.Count(2) + w.index.Count(3); s.Len() != n || len(s.Edits()) != n {
-					t.Errorf("%d edits, want %d", s.Len(), n)
-				}
-				k := newWatch(t, w, someMoves)
-				if err := s.Run(k); err != nil || !s.Turned() {
-					t.Fatal(err, s.Turned())
-				}
-				if got, want := strings.Join(k.log, " "), "publish sync turn sync sync withdraw"; got != want {
-					t.Errorf("steps %s, want %s", got, want)
-				}
-				if !bytes.Equal(w.mem.bytes, k.final) {
-					t.Error("the text is not the new one")
-				}
-				differ := 0
-				for i := range before {
-					if before[i] != w.mem.bytes[i] {
-						differ++
-					}
-				}
-				if s.Bytes() != differ {
-					t.Errorf("Bytes says %d, %d differ", s.Bytes(), differ)
-				}
-			})
-		}
+			}
+			if s.Bytes() != differ {
+				t.Errorf("Bytes says %d, %d differ", s.Bytes(), differ)
+			}
+		})
+	}
+}
+
+// pieces is memory of which no more than one site at a time can be had.
+type pieces struct{ span }
+
+func (m pieces) Bytes(addr, n uint64) []byte {
+	if n > maxLen {
+		return nil
+	}
+	return m.span.Bytes(addr, n)
+}
+
+// TestPieces: memory that breaks its promise is refused.
+func TestPieces(t *testing.T) {
+	w := everyForm(arch.AMD64)
+	if _, err := Plan(pieces{w.mem}, arch.AMD64, &w.index, someMoves); !errors.Is(err, diag.ErrRange) || err.Error() != "the sites do not lie in one piece of memory" {
+		t.Error(err)
 	}
 }
 
@@ -189,12 +201,21 @@ func TestNothingToDo(t *testing.T) {
 	if err != nil || next.Generation() <= s.Generation() {
 		t.Error(next.Generation(), s.Generation(), err)
 	}
+	mustPanic(t, "a second Run", func() { s.Run(Alone()) })
+	if _, err := Plan(w.mem, arch.AMD64, &w.index, nil); err != nil {
+		t.Fatal(err)
+	}
+	mustPanic(t, "a switch that was planned before another", func() { next.Run(Alone()) })
+}
+
+func mustPanic(t *testing.T, what string, f func()) {
+	t.Helper()
 	defer func() {
 		if recover() == nil {
-			t.Error("a second Run did not panic")
+			t.Errorf("%s did not panic", what)
 		}
 	}()
-	s.Run(Alone())
+	f()
 }
 
 // TestTampered: a site that does not hold what klink wrote there, in any byte.
@@ -261,6 +282,12 @@ func TestRefusals(t *testing.T) {
 		{"misaligned", arch.ARM64, diag.ErrAlign,
 			[]Site{{Addr: worldBase + 2, Form: insn.BL}}, []Move{{1, 0x10000100, 0x10000200}},
 			"the site 0x10000002 (bl) is not aligned to 4"},
+		{"partly outside", arch.AMD64, diag.ErrRange,
+			[]Site{{Addr: worldBase + 4096 - 4, Form: insn.Call32}}, []Move{{1, 0x10000100, 0x10000200}},
+			"the site 0x10000ffc (call) lies outside of the arena"},
+		{"high", arch.AMD64, diag.ErrRange,
+			[]Site{{Addr: 0xffff0000, Form: insn.Call32}}, []Move{{1, 0xffff0100, 0x100000200}},
+			"the site 0xffff0000 (call) leads from 0xffff0100 to 0x100000200: not below 4 GiB"},
 		{"machine", 3, diag.ErrMachine, nil, nil, "no switch on e_machine 3"},
 	}
 	for _, c := range cases {
@@ -293,14 +320,13 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-func TestAddOutOfOrder(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("sites out of order were taken")
-		}
-	}()
+func TestAddRefused(t *testing.T) {
 	var x Index
-	x.Add(0, 0, []Site{{Addr: 8, Form: insn.Call32}, {Addr: 0, Form: insn.Call32}})
+	mustPanic(t, "out of order", func() { x.Add(0, 0, []Site{{Addr: 8, Form: insn.Call32}, {Addr: 0, Form: insn.Call32}}) })
+	mustPanic(t, "beyond 4 GiB", func() { x.Add(0, 0, []Site{{Addr: 1<<32 - 8, Form: insn.Call32}}) })
+	if x.Count(0) != 0 {
+		t.Error("sites that were refused are there")
+	}
 }
 
 // TestManyErrors: a plan that fails everywhere is answered, and counted.
@@ -325,12 +351,11 @@ func TestOnlyWhatChanges(t *testing.T) {
 	const far = worldBase + 1<<28
 	w := newWorld(arch.ARM64, 4096)
 	w.leads[1] = far
-	branch, near := uint64(worldBase), uint64(worldBase+64)
-	veneer := uint64(worldBase + 16)
+	const branch, veneer, near = worldBase, worldBase + 16, worldBase + 64
 	w.add(0, 1, []Site{{Addr: branch, Veneer: veneer, Form: insn.BL}, {Addr: veneer, Form: insn.FarJump}})
-	rows := func(old, new uint64) []Edit {
+	rows := func(old, new uint32) []Edit {
 		t.Helper()
-		moves := []Move{{1, old, new}}
+		moves := []Move{{1, uint64(old), uint64(new)}}
 		s, err := Plan(w.mem, arch.ARM64, &w.index, moves)
 		if err != nil {
 			t.Fatal(err)
@@ -343,7 +368,7 @@ func TestOnlyWhatChanges(t *testing.T) {
 		return s.Edits()
 	}
 	for _, c := range []struct {
-		old, new uint64
+		old, new uint32
 		want     []Edit
 	}{
 		{far, far + 64, []Edit{{veneer, far, far + 64, insn.FarJump}}},
@@ -378,7 +403,7 @@ func TestEdgeOfReach(t *testing.T) {
 				t.Fatalf("to %#x: %v", target, err)
 			}
 			for i, e := range s.Edits()[1:] {
-				if to, _ := sites[i].Leads(target); e.New != to {
+				if to, _ := sites[i].Leads(target); uint64(e.New) != to {
 					t.Errorf("%#x to %#x: edit to %#x, want %#x", e.Addr, target, e.New, to)
 				}
 			}

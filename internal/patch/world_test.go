@@ -24,16 +24,6 @@ func (m span) Bytes(addr, n uint64) []byte {
 	return m.bytes[addr-m.base:][:n:n]
 }
 
-// pieces is memory of which no more than one site at a time can be had.
-type pieces struct{ span }
-
-func (m pieces) Bytes(addr, n uint64) []byte {
-	if n > maxLen {
-		return nil
-	}
-	return m.span.Bytes(addr, n)
-}
-
 // failer is what testing.T and rapid.T have in common.
 type failer interface {
 	Helper()
@@ -163,9 +153,9 @@ func (c *cpu) call(t failer, addr uint64) uint64 {
 		case !ok:
 			addr = 0
 		case c.turned:
-			addr = row.New
+			addr = uint64(row.New)
 		default:
-			addr = row.Old
+			addr = uint64(row.Old)
 		}
 		if addr == 0 {
 			return 0
@@ -278,7 +268,7 @@ func (k *watch) Publish(gen uint64, rows []Edit) error {
 		if i > 0 && rows[i-1].Addr >= e.Addr {
 			k.t.Fatalf("rows out of order: %#x after %#x", e.Addr, rows[i-1].Addr)
 		}
-		k.rows[e.Addr] = e
+		k.rows[uint64(e.Addr)] = e
 	}
 	if gen == 0 || !bytes.Equal(k.w.mem.bytes, k.initial) {
 		k.t.Fatalf("generation %d; text changed before the table was published", gen)
