@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,6 +34,7 @@ func TestMain(m *testing.M) {
 //	exits N klink ARG…   run it; the exit code must be N. For stdout, stderr and cmp
 //	                     it is as if exec had run it
 //	killhost NAME        end the host's process at once, with SIGKILL
+//	killrunner NAME      end the process that runs the host's modules, with SIGKILL
 //	signalhost NAME      send it SIGTERM and wait until it is gone
 //	nohost NAME          fail if the host's process runs
 //	mode FILE MODE       fail unless the file's type and permissions are MODE: "Srw-------"
@@ -48,7 +51,8 @@ func TestMain(m *testing.M) {
 // And there is a program, "exec readimage FILE", which prints the ELF file that
 // klink link -o wrote, as debug/elf reads it.
 //
-// objs is testdata/objs of the repository, read-only by agreement; $RUN is where the
+// $MACHINE is the machine that runs here, as objs wants it: amd64 or arm64. objs is
+// testdata/objs of the repository, read-only by agreement; $RUN is where the
 // hosts' sockets are.
 func TestScripts(t *testing.T) {
 	objs, err := filepath.Abs("../../testdata/objs")
@@ -77,6 +81,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_RUNTIME_DIR", run)
 			e.Setenv("RUN", filepath.Join(run, "klink"))
 			e.Setenv("OBJS", "objs")
+			e.Setenv("MACHINE", runtime.GOARCH)
 			e.Setenv("KLINK_HOST", "")
 			e.Setenv("KLINK_PATH", "")
 			return os.Symlink(objs, filepath.Join(e.WorkDir, "objs"))
@@ -85,6 +90,7 @@ func TestScripts(t *testing.T) {
 			"exits":      cmdExits,
 			"killhost":   func(ts *testscript.TestScript, neg bool, args []string) { endHost(ts, neg, args, syscall.SIGKILL) },
 			"signalhost": func(ts *testscript.TestScript, neg bool, args []string) { endHost(ts, neg, args, syscall.SIGTERM) },
+			"killrunner": cmdKillRunner,
 			"nohost":     cmdNoHost,
 			"mode":       cmdMode,
 			"objs":       cmdObjs,
@@ -92,6 +98,21 @@ func TestScripts(t *testing.T) {
 			"makeobj":    cmdMakeObj,
 		},
 	})
+}
+
+// cmdKillRunner is "killrunner NAME".
+func cmdKillRunner(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: killrunner name")
+	}
+	ts.Check(ts.Exec("klink", "-H", args[0], "version", "--json"))
+	m := regexp.MustCompile(`"pid": (\d+)`).FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil {
+		ts.Fatalf("host %s has no runner", args[0])
+	}
+	pid, err := strconv.Atoi(m[1])
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
 }
 
 // cmdExits is "exits N COMMAND…".

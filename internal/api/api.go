@@ -23,11 +23,24 @@ import (
 )
 
 // Service is the kernel as a host serves it; *kernel.Kernel is one. Its methods
-// may be called from any goroutine.
+// may be called from any goroutine. Those with a context return soon after it has
+// ended, with its error or with what there is by then.
 type Service interface {
-	Boot(specs []kernel.ModuleSpec) (*kernel.Change, error)
-	Load(r kernel.LoadRequest) (*kernel.Change, error)
-	Unload(r kernel.UnloadRequest) (*kernel.Change, error)
+	// Boot, Load and Unload put everything back if ctx ends before they have gone too far.
+	Boot(ctx context.Context, specs []kernel.ModuleSpec) (*kernel.Change, error)
+	Load(ctx context.Context, r kernel.LoadRequest) (*kernel.Change, error)
+	Unload(ctx context.Context, r kernel.UnloadRequest) (*kernel.Change, error)
+	// Call makes calls. If ctx ends they are given up, unless r.Detach let them go on.
+	// A call that faulted is a report, not an error.
+	Call(ctx context.Context, r kernel.CallRequest) (*kernel.CallReport, error)
+	// Jobs returns the jobs that run, and those that ended and were not waited for.
+	Jobs() []kernel.CallReport
+	// Wait returns when the jobs have ended, or r.Limit is over: those that still run
+	// say so in their State. They go on if ctx ends.
+	Wait(ctx context.Context, r kernel.WaitRequest) ([]kernel.CallReport, error)
+	// Log returns lines; it waits for one only if r.Wait says so.
+	Log(ctx context.Context, r kernel.LogRequest) (*kernel.LogReport, error)
+	Read(r kernel.ReadRequest) (*kernel.ReadReport, error)
 	List() []kernel.ModuleInfo
 	Info(name string) (*kernel.ModuleInfo, error)
 	Alias(symbols []string, all bool) ([]kernel.AliasInfo, error)
@@ -44,6 +57,8 @@ type HostConfig struct {
 	Machine   string      `json:"machine,omitempty"`   // as arch.Parse knows it, "" for the first object's
 	ArenaBase kernel.Addr `json:"arenaBase,omitempty"` // 0: chosen at random
 	ArenaSize uint64      `json:"arenaSize,omitempty"` // bytes; 0: the kernel's default
+	Bare      bool        `json:"bare,omitempty"`      // neither klink's own kernel object nor a runner
+	Threads   int         `json:"threads,omitempty"`   // of the runner; 0: its default
 }
 
 // NewService makes the kernel of a new host.
@@ -59,17 +74,17 @@ type StartRequest struct {
 
 // begin makes the kernel and does what the request begins with. On an error the
 // kernel is closed. The change is empty if there was nothing to do.
-func (r *StartRequest) begin(fresh NewService) (Service, *kernel.Change, error) {
+func (r *StartRequest) begin(ctx context.Context, fresh NewService) (Service, *kernel.Change, error) {
 	svc, err := fresh(r.Config)
 	if err != nil {
 		return nil, nil, err
 	}
 	change := &kernel.Change{}
 	if len(r.Boot) > 0 {
-		change, err = svc.Boot(r.Boot)
+		change, err = svc.Boot(ctx, r.Boot)
 	}
 	if err == nil && r.Load != nil {
-		change, err = svc.Load(*r.Load)
+		change, err = svc.Load(ctx, *r.Load)
 	}
 	if err != nil {
 		_ = svc.Close() // the refusal is the news
@@ -114,6 +129,27 @@ func Load(ctx context.Context, h Hosts, name string, r kernel.LoadRequest) (*ker
 	return nil, err
 }
 
+// Boot starts the host of that name. A host whose runner is lost is halted first: it
+// answers questions still, and can do nothing else.
+func Boot(ctx context.Context, h Hosts, name string, r StartRequest) (*kernel.Change, error) {
+	change, err := h.Start(ctx, name, r)
+	if !errors.Is(err, errHostRuns) {
+		return change, err
+	}
+	c, derr := h.Dial(ctx, name)
+	if derr != nil {
+		return nil, err // it has just ended, or does not answer
+	}
+	defer c.Close()
+	if s, serr := c.Status(ctx); serr != nil || s.Runner.State != kernel.RunnerLost {
+		return nil, err
+	}
+	if err := h.Halt(ctx, name); err != nil && !errors.Is(err, diag.ErrNoHost) {
+		return nil, err
+	}
+	return h.Start(ctx, name, r)
+}
+
 // The requests that package kernel has no type for.
 type (
 	nothing     struct{}
@@ -144,5 +180,10 @@ const (
 	pathSymbols     = "/v1/symbols"
 	pathDisassemble = "/v1/disassemble"
 	pathStatus      = "/v1/status"
+	pathCall        = "/v1/call"
+	pathJobs        = "/v1/jobs"
+	pathWait        = "/v1/wait"
+	pathLog         = "/v1/log"
+	pathRead        = "/v1/read"
 	pathHalt        = "/v1/halt"
 )

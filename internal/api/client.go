@@ -70,6 +70,32 @@ func (c *Client) Disassemble(ctx context.Context, what string) (*kernel.Listing,
 	return call[*kernel.Listing](ctx, c, pathDisassemble, disassembleRequest{what})
 }
 
+// Call makes calls and returns when they have ended or, with r.Detach, begun. If ctx
+// ends, those that were not detached are given up.
+func (c *Client) Call(ctx context.Context, r kernel.CallRequest) (*kernel.CallReport, error) {
+	return call[*kernel.CallReport](ctx, c, pathCall, r)
+}
+
+// Jobs returns the jobs that run, and those that ended and were not waited for.
+func (c *Client) Jobs(ctx context.Context) ([]kernel.CallReport, error) {
+	return call[[]kernel.CallReport](ctx, c, pathJobs, nothing{})
+}
+
+// Wait returns when the jobs have ended or r.Limit is over. They go on if ctx ends.
+func (c *Client) Wait(ctx context.Context, r kernel.WaitRequest) ([]kernel.CallReport, error) {
+	return call[[]kernel.CallReport](ctx, c, pathWait, r)
+}
+
+// Log returns lines that modules printed.
+func (c *Client) Log(ctx context.Context, r kernel.LogRequest) (*kernel.LogReport, error) {
+	return call[*kernel.LogReport](ctx, c, pathLog, r)
+}
+
+// Read returns a piece of memory.
+func (c *Client) Read(ctx context.Context, r kernel.ReadRequest) (*kernel.ReadReport, error) {
+	return call[*kernel.ReadReport](ctx, c, pathRead, r)
+}
+
 // Status describes the host.
 func (c *Client) Status(ctx context.Context) (kernel.Status, error) {
 	return call[kernel.Status](ctx, c, pathStatus, nothing{})

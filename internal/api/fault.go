@@ -18,6 +18,8 @@ const (
 	ExitNotFound = 3
 	ExitBusy     = 4
 	ExitNoHost   = 5
+	ExitFault    = 6 // or the runner died
+	ExitDraining = 7
 )
 
 // kindInternal names an error that is none of diag's sentinels: klink's own fault.
@@ -48,6 +50,10 @@ var kinds = []struct {
 	{diag.ErrNoHost, "no-host", ExitNoHost, http.StatusServiceUnavailable},
 	{diag.ErrUsage, "usage", ExitUsage, http.StatusBadRequest},
 	{diag.ErrIO, "io", ExitRefused, http.StatusUnprocessableEntity},
+	{diag.ErrRefused, "refused", ExitRefused, http.StatusUnprocessableEntity},
+	{diag.ErrFault, "fault", ExitFault, http.StatusUnprocessableEntity},
+	{diag.ErrLost, "lost", ExitFault, http.StatusServiceUnavailable},
+	{diag.ErrDraining, "draining", ExitDraining, http.StatusConflict},
 	{fs.ErrNotExist, "not-found", ExitNotFound, http.StatusNotFound}, // the system's own words for the same
 	{errInternal, kindInternal, ExitRefused, http.StatusInternalServerError},
 }

@@ -83,7 +83,7 @@ func (h *host) run(fresh NewService) error {
 	if err := decode(body, &r); err != nil {
 		return h.tell(nil, err)
 	}
-	svc, change, err := r.begin(fresh)
+	svc, change, err := r.begin(ctx, fresh)
 	if err != nil {
 		return h.tell(nil, err)
 	}

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 			case "pdp-11":
 				return nil, diag.New(diag.ErrUsage, "", "no machine %q", c.Machine)
 			}
-			return &fakekernel.Kernel{}, nil
+			return &fakekernel.Kernel{Lost: c.Machine == "lost"}, nil
 		})
 		os.Exit(Exit(err))
 	}
@@ -434,6 +434,89 @@ func TestSlowKernel(t *testing.T) {
 		if err := <-results; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A call lasts longer than a request may take to arrive, and ends when its client
+// closes the connection.
+func TestLongCall(t *testing.T) {
+	short := times{header: 20 * time.Millisecond, request: 20 * time.Millisecond, answer: 20 * time.Millisecond, idle: time.Minute, halt: time.Minute}
+	hosts := &Sockets{Dir: filepath.Dir(listen(t, &fakekernel.Kernel{}, short))}
+	c, err := hosts.Dial(limited(t), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := c.Call(ctx, kernel.CallRequest{Function: "forever"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("call: %v", err) // what ended first was not the client's patience
+	}
+	awaitJobs(t, c, 0)
+}
+
+// awaitJobs returns when the host has so many jobs.
+func awaitJobs(t *testing.T, c *Client, want int) {
+	t.Helper()
+	for ctx := limited(t); ; {
+		jobs, err := c.Jobs(ctx)
+		if err != nil {
+			t.Fatalf("waiting for %d jobs: %v", want, err)
+		}
+		if len(jobs) == want {
+			return
+		}
+	}
+}
+
+// A host process halts although a call is under way, and tells it.
+func TestHaltEndsCalls(t *testing.T) {
+	ctx := limited(t)
+	s := sockets(t)
+	if _, err := s.Start(ctx, "x", StartRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Dial(ctx, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Call(ctx, kernel.CallRequest{Function: "forever"})
+		ended <- err
+	}()
+	other, err := s.Dial(ctx, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	awaitJobs(t, other, 1)
+	if err := s.Halt(ctx, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, diag.ErrNoHost) {
+		t.Errorf("call: %v", err)
+	}
+}
+
+// Boot takes the place of a host whose runner is lost, and of no other.
+func TestBootAfterLoss(t *testing.T) {
+	ctx := limited(t)
+	s := sockets(t)
+	if _, err := Boot(ctx, s, "x", StartRequest{Config: HostConfig{Machine: "lost"}}); err != nil {
+		t.Fatal(err)
+	}
+	lost := pid(t, s, "x")
+	if _, err := Boot(ctx, s, "x", StartRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	fresh := pid(t, s, "x")
+	if fresh == lost || running(lost) {
+		t.Errorf("the lost host %d still runs", lost)
+	}
+	if _, err := Boot(ctx, s, "x", StartRequest{}); !errors.Is(err, diag.ErrBusy) || pid(t, s, "x") != fresh {
+		t.Errorf("a host that works: %v", err)
 	}
 }
 

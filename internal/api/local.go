@@ -44,13 +44,13 @@ func (l *Local) Dial(_ context.Context, name string) (*Client, error) {
 }
 
 // Start implements Hosts.
-func (l *Local) Start(_ context.Context, name string, r StartRequest) (*kernel.Change, error) {
+func (l *Local) Start(ctx context.Context, name string, r StartRequest) (*kernel.Change, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.hosts[name] != nil {
 		return nil, hostRuns(name)
 	}
-	svc, change, err := r.begin(l.fresh)
+	svc, change, err := r.begin(ctx, l.fresh)
 	if err != nil {
 		return nil, NewFault(err) // as from a process
 	}

@@ -25,6 +25,7 @@ import (
 const (
 	maxRequest = 16 << 20 // bytes of a request: room for some 50,000 file names
 	maxHeader  = 16 << 10 // bytes of a request's header
+	maxWaiting = 200      // requests that wait for modules' code; the other connections, of maxPeers, are for looks and halts
 )
 
 // times are the limits in time.
@@ -49,6 +50,7 @@ type Server struct {
 	times times
 
 	turn     chan struct{} // holds one token: who has it may change the kernel
+	waiting  chan struct{} // holds a token for each request that waits for modules' code
 	halted   chan struct{} // closed by the first halt
 	haltOnce sync.Once
 }
@@ -58,19 +60,24 @@ type Server struct {
 func NewServer(svc Service, logTo io.Writer) *Server {
 	s := &Server{
 		mux: http.NewServeMux(), log: log.New(logTo, "", log.LstdFlags), times: hostTimes,
-		turn: make(chan struct{}, 1), halted: make(chan struct{}),
+		turn: make(chan struct{}, 1), waiting: make(chan struct{}, maxWaiting), halted: make(chan struct{}),
 	}
 	s.turn <- struct{}{}
 	route(s, pathLoad, changes, svc.Load)
 	route(s, pathUnload, changes, svc.Unload)
-	route(s, pathList, looks, func(nothing) ([]kernel.ModuleInfo, error) { return svc.List(), nil })
-	route(s, pathInfo, looks, func(q infoRequest) (*kernel.ModuleInfo, error) { return svc.Info(q.Module) })
-	route(s, pathAlias, looks, func(q aliasRequest) ([]kernel.AliasInfo, error) { return svc.Alias(q.Symbols, q.All) })
-	route(s, pathSites, looks, svc.Sites)
-	route(s, pathSymbols, looks, func(q symbolsRequest) ([]kernel.SymInfo, error) { return svc.Symbols(q.Patterns, q.Module) })
-	route(s, pathDisassemble, looks, func(q disassembleRequest) (*kernel.Listing, error) { return svc.Disassemble(q.What) })
-	route(s, pathStatus, looks, func(nothing) (kernel.Status, error) { return svc.Status(), nil })
-	route(s, pathHalt, looks, func(nothing) (nothing, error) { s.Halt(); return nothing{}, nil })
+	route(s, pathCall, waits, svc.Call)
+	route(s, pathWait, waits, svc.Wait)
+	route(s, pathLog, waits, svc.Log)
+	look(s, pathList, func(nothing) ([]kernel.ModuleInfo, error) { return svc.List(), nil })
+	look(s, pathInfo, func(q infoRequest) (*kernel.ModuleInfo, error) { return svc.Info(q.Module) })
+	look(s, pathAlias, func(q aliasRequest) ([]kernel.AliasInfo, error) { return svc.Alias(q.Symbols, q.All) })
+	look(s, pathSites, svc.Sites)
+	look(s, pathSymbols, func(q symbolsRequest) ([]kernel.SymInfo, error) { return svc.Symbols(q.Patterns, q.Module) })
+	look(s, pathDisassemble, func(q disassembleRequest) (*kernel.Listing, error) { return svc.Disassemble(q.What) })
+	look(s, pathJobs, func(nothing) ([]kernel.CallReport, error) { return svc.Jobs(), nil })
+	look(s, pathRead, svc.Read)
+	look(s, pathStatus, func(nothing) (kernel.Status, error) { return svc.Status(), nil })
+	look(s, pathHalt, func(nothing) (nothing, error) { s.Halt(); return nothing{}, nil })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, diag.New(diag.ErrUsage, "", "the host has no command %s; it may be of another version: klink halt",
 			diag.Quote(r.URL.Path)))
@@ -120,45 +127,98 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// How a route treats the kernel: changes wait for their turn.
-const (
-	looks   = false
-	changes = true
+// How a route treats the kernel.
+type manner struct {
+	enter func(s *Server, ctx context.Context) (leave func(), err error)
+	over  error // what a halt ends it with
+}
+
+var (
+	// looks answer at once.
+	looks = manner{func(*Server, context.Context) (func(), error) { return func() {}, nil }, nil}
+	// changes come one after the other. One whose client has gone before its turn
+	// came is not done at all.
+	changes = manner{(*Server).takeTurn, diag.New(diag.ErrBusy, "", "the host is halting")}
+	// waits last as long as modules' code does, many at the same time.
+	waits = manner{(*Server).takePlace, diag.New(diag.ErrNoHost, "", "the host was halted before this was over")}
 )
 
-// route answers requests of type Q for path with what f returns. Among changes,
-// one whose client has gone before its turn came is not done at all; one that has
-// begun is finished whether the client waits or not.
-func route[Q, A any](s *Server, path string, inTurn bool, f func(Q) (A, error)) {
+// takeTurn waits until no other change is under way.
+func (s *Server) takeTurn(ctx context.Context) (leave func(), err error) {
+	select {
+	case <-s.turn:
+		return func() { s.turn <- struct{}{} }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// takePlace refuses if too many wait already: they would keep the socket from others.
+func (s *Server) takePlace(context.Context) (leave func(), err error) {
+	select {
+	case s.waiting <- struct{}{}:
+		return func() { <-s.waiting }, nil
+	default:
+		return nil, diag.New(diag.ErrBusy, "", "%d commands wait for modules' code already; call with --detach", maxWaiting)
+	}
+}
+
+// look is a route of f, which answers at once.
+func look[Q, A any](s *Server, path string, f func(Q) (A, error)) {
+	route(s, path, looks, func(_ context.Context, q Q) (A, error) { return f(q) })
+}
+
+// route answers requests of type Q for path with what f returns. f's context ends
+// when the client goes away or, but for looks, when the host halts.
+func route[Q, A any](s *Server, path string, how manner, f func(context.Context, Q) (A, error)) {
 	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		var q Q
 		if err := decodeRequest(w, r, &q); err != nil {
 			s.refuse(w, err)
 			return
 		}
-		if inTurn {
-			select {
-			case <-s.turn:
-				defer func() { s.turn <- struct{}{} }()
-			case <-r.Context().Done():
-				return
-			}
-			select {
-			case <-r.Context().Done():
-				return
-			case <-s.halted:
-				s.refuse(w, diag.New(diag.ErrBusy, "", "the host is halting"))
-				return
-			default:
-			}
+		ctx, cancel := s.untilHalt(r.Context(), how.over)
+		defer cancel()
+		leave, err := how.enter(s, ctx)
+		if err == nil {
+			defer leave()
+			err = ctx.Err() // of two ends at once, the other may have come first
 		}
-		a, err := f(q)
-		if err != nil {
+		var a A
+		if err == nil {
+			a, err = f(ctx, q)
+		}
+		switch {
+		case err == nil:
+			s.answer(w, http.StatusOK, a)
+		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+			s.refuse(w, context.Cause(ctx)) // nobody reads it, if the client has gone
+		default:
 			s.refuse(w, err)
-			return
 		}
-		s.answer(w, http.StatusOK, a)
 	})
+}
+
+// untilHalt returns a context that ends with ctx and, unless over is nil, with the
+// halt of the server, which is over then.
+func (s *Server) untilHalt(ctx context.Context, over error) (context.Context, context.CancelFunc) {
+	if over == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	select {
+	case <-s.halted: // at once, not when the goroutine gets to it
+		cancel(over)
+	default:
+		go func() {
+			select {
+			case <-s.halted:
+				cancel(over)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
 }
 
 // decodeRequest reads the one JSON value that r's body must be into q.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -52,12 +53,12 @@ func TestAnswersCross(t *testing.T) {
 	}
 	boot := []kernel.ModuleSpec{{As: "kernel", Files: []kernel.Source{{Name: "k.o", Path: "/k.o"}}}}
 	for _, f := range []*fakekernel.Kernel{k, twin} {
-		if _, err := f.Boot(boot); err != nil {
+		if _, err := f.Boot(ctx, boot); err != nil {
 			t.Fatal(err)
 		}
 	}
 	gotC, err := c.Load(ctx, load("bpf.kmod", "xh.kmod"))
-	wantC, wantErr := twin.Load(load("bpf.kmod", "xh.kmod"))
+	wantC, wantErr := twin.Load(ctx, load("bpf.kmod", "xh.kmod"))
 	same("load", gotC, wantC, err, wantErr)
 	gotL, err := c.List(ctx)
 	same("list", gotL, twin.List(), err, nil)
@@ -79,8 +80,29 @@ func TestAnswersCross(t *testing.T) {
 	gotT, err := c.Status(ctx)
 	same("status", gotT, twin.Status(), err, nil)
 	gotU, err := c.Unload(ctx, kernel.UnloadRequest{Modules: []string{"bpf"}, DryRun: true})
-	wantU, wantErr := twin.Unload(kernel.UnloadRequest{Modules: []string{"bpf"}, DryRun: true})
+	wantU, wantErr := twin.Unload(ctx, kernel.UnloadRequest{Modules: []string{"bpf"}, DryRun: true})
 	same("unload", gotU, wantU, err, wantErr)
+	for _, r := range []kernel.CallRequest{
+		{Function: "sum", Args: []kernel.Arg{{Word: 1<<64 - 1}, {Text: "ä\x00\"", IsText: true}}, Limit: -1},
+		{Function: "count", Threads: 2, Times: 400},
+		{Function: "boom", Threads: 2, Times: 3, Detach: true},
+		{Function: "lost"},
+	} {
+		got, err := c.Call(ctx, r)
+		want, wantErr := twin.Call(ctx, r)
+		same("call "+r.Function, got, want, err, wantErr)
+	}
+	gotJ, err := c.Jobs(ctx)
+	same("jobs", gotJ, twin.Jobs(), err, nil)
+	gotW, err := c.Wait(ctx, kernel.WaitRequest{Jobs: []int{3}, Limit: 1})
+	wantW, wantErr := twin.Wait(ctx, kernel.WaitRequest{Jobs: []int{3}, Limit: 1})
+	same("wait", gotW, wantW, err, wantErr)
+	gotG, err := c.Log(ctx, kernel.LogRequest{From: 1, Max: 3})
+	wantG, wantErr := twin.Log(ctx, kernel.LogRequest{From: 1, Max: 3})
+	same("log", gotG, wantG, err, wantErr)
+	gotR, err := c.Read(ctx, kernel.ReadRequest{What: "counter", Len: 300})
+	wantR, wantErr := twin.Read(kernel.ReadRequest{What: "counter", Len: 300})
+	same("read", gotR, wantR, err, wantErr)
 }
 
 // An error keeps kind, exit code and lines on its way.
@@ -113,6 +135,12 @@ func TestKinds(t *testing.T) {
 		diag.ErrMalformed, diag.ErrUnsupported, diag.ErrUndefined, diag.ErrDuplicate, diag.ErrRange, diag.ErrAlign,
 		diag.ErrInsn, diag.ErrTextChanged, diag.ErrConflict, diag.ErrNeeded, diag.ErrNoSpace, diag.ErrMachine,
 		diag.ErrNotFound, diag.ErrBusy, diag.ErrNoHost, diag.ErrUsage, diag.ErrIO,
+		diag.ErrRefused, diag.ErrFault, diag.ErrLost, diag.ErrDraining,
+	}
+	for err, want := range map[error]int{diag.ErrRefused: 1, diag.ErrFault: 6, diag.ErrLost: 6, diag.ErrDraining: 7} {
+		if got := Exit(fmt.Errorf("x: %w", err)); got != want {
+			t.Errorf("%v: exit %d, want %d", err, got, want)
+		}
 	}
 	for _, s := range sentinels {
 		f := NewFault(fmt.Errorf("wrapped: %w", diag.New(s, "f", "text")))
@@ -210,7 +238,7 @@ func TestBadRequests(t *testing.T) {
 		name, method, path, body, want string
 	}{
 		{"method", "GET", pathList, "", "/v1/list takes POST, not GET"},
-		{"path", "POST", "/v1/call", "{}", `the host has no command \"/v1/call\"; it may be of another version: klink halt`},
+		{"path", "POST", "/v1/fly", "{}", `the host has no command \"/v1/fly\"; it may be of another version: klink halt`},
 		{"old version", "POST", "/v2/list", "{}", "of another version"},
 		{"empty", "POST", pathList, "", "the request is not a JSON object"},
 		{"array", "POST", pathLoad, "[]", "not a JSON object"},
@@ -322,12 +350,106 @@ func TestTurn(t *testing.T) {
 	}
 }
 
+// A call and a wait take no change's turn. They end when their client goes away, the
+// job itself only if it is the call's own, and when the host halts.
+func TestWaits(t *testing.T) {
+	entered := make(chan string, 1)
+	c, s, _ := inProcess(t, &fakekernel.Kernel{Hook: func(call string) {
+		if call == "call" || call == "wait" || call == "log" {
+			entered <- call
+		}
+	}})
+	job, err := c.Call(context.Background(), kernel.CallRequest{Function: "forever", Detach: true})
+	if err != nil || job.State != kernel.JobRunning {
+		t.Fatalf("%+v %v", job, err)
+	}
+	<-entered
+	long := map[string]func(context.Context) error{
+		"call": func(ctx context.Context) error {
+			_, err := c.Call(ctx, kernel.CallRequest{Function: "forever"})
+			return err
+		},
+		"wait": func(ctx context.Context) error { _, err := c.Wait(ctx, kernel.WaitRequest{}); return err },
+		"log": func(ctx context.Context) error {
+			_, err := c.Log(ctx, kernel.LogRequest{From: 1 << 40, Wait: 1 << 60})
+			return err
+		},
+	}
+	results := map[string]chan error{}
+	begin := func(ctx context.Context) {
+		for name, f := range long {
+			results[name] = make(chan error, 1)
+			go func() { results[name] <- f(ctx) }()
+			<-entered
+		}
+	}
+	ctx, gone := context.WithCancel(context.Background())
+	begin(ctx)
+	if _, err := c.Load(context.Background(), load("a.o")); err != nil {
+		t.Errorf("load meanwhile: %v", err)
+	}
+	gone()
+	for name, r := range results {
+		if err := <-r; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s whose client is gone: %v", name, err)
+		}
+	}
+	if jobs, err := c.Jobs(context.Background()); err != nil || len(jobs) != 1 {
+		t.Errorf("the job that was waited for: %+v %v", jobs, err)
+	}
+	begin(context.Background())
+	s.Halt()
+	for name, r := range results {
+		if err := <-r; !errors.Is(err, diag.ErrNoHost) || err.Error() != "the host was halted before this was over" {
+			t.Errorf("%s in a host that halts: %v", name, err)
+		}
+	}
+	if err := long["call"](context.Background()); !errors.Is(err, diag.ErrNoHost) {
+		t.Errorf("a call after the halt: %v", err)
+	}
+}
+
+// Those that wait leave room for others.
+func TestWaitingIsBounded(t *testing.T) {
+	entered := make(chan string, 1)
+	c, s, _ := inProcess(t, &fakekernel.Kernel{Hook: func(call string) {
+		if call == "call" {
+			entered <- call
+		}
+	}})
+	forever := func() error {
+		_, err := c.Call(context.Background(), kernel.CallRequest{Function: "forever"})
+		return err
+	}
+	ended := make(chan error)
+	for range maxWaiting {
+		go func() { ended <- forever() }()
+		<-entered
+	}
+	if err := forever(); !errors.Is(err, diag.ErrBusy) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := c.List(context.Background()); err != nil {
+		t.Errorf("list: %v", err)
+	}
+	s.Halt()
+	for range maxWaiting {
+		if err := <-ended; !errors.Is(err, diag.ErrNoHost) {
+			t.Fatal(err)
+		}
+	}
+	if len(s.waiting) != 0 {
+		t.Errorf("%d places are not given back", len(s.waiting))
+	}
+}
+
 // FuzzDecode throws anything at every route: the answer is a success or one clear
 // line.
 func FuzzDecode(f *testing.F) {
-	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, "/", "/v1/\x7f"}
+	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, pathCall, pathJobs, pathWait, pathLog, pathRead, "/", "/v1/\x7f"}
 	for i, body := range []string{
 		`{"modules":[{"files":[{"name":"a.o","path":"/a.o"}]}],"dryRun":true}`, `{"modules":["bpf"]}`, `{}`,
+		`{"function":"sum","args":[{"word":"18446744073709551615"}],"detach":true,"limit":-1}`, `{"jobs":[1,-1]}`, `{"from":7,"max":-1,"wait":1}`,
 		`{"module":"x"}`, `{"symbols":["a"],"all":true}`, `{"symbols":null}`, `{"patterns":["[",""]}`, `{"what":"\u001b"}`, "",
 		`{"` + strings.Repeat("\xfa", 2*maxWords) + `":1}`, // a line that grows as it is escaped
 	} {
@@ -344,7 +466,12 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		r.URL.Path = paths[int(path)%len(paths)]
-		resp, err := (handlerTransport{s}).RoundTrip(r)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond) // some ask to wait
+		defer cancel()
+		resp, err := (handlerTransport{s}).RoundTrip(r.WithContext(ctx))
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

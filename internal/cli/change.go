@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,23 +20,33 @@ import (
 func (a *app) bootCmd() *cobra.Command {
 	var machine string
 	var base number
-	size := number{size: true}
+	size, threads := number{size: true}, number{count: true}
+	var bare bool
 	cmd := &cobra.Command{
 		Use:   "boot [FILE…]",
 		Short: "start the host, with the kernel's objects",
 		Long: `Start the host, and load FILEs as the kernel: one module, named kernel, which stays
-until the host halts. Without FILEs the host starts empty. If the kernel cannot be
-loaded there is no host.`,
+until the host halts. Without FILEs the host starts with klink's own kernel object
+alone, with --bare empty. If the kernel cannot be loaded there is no host.
+
+A runner process runs the modules' code, if this computer can run the machine's. A
+host whose runner was lost is halted first: nothing in it could go on.`,
 		Example: `  klink boot kernel.o net.o
   klink boot --machine aarch64 kernel.o
+  klink boot --threads 16 kernel.o
   klink boot --arena-base 0x10000000 --arena-size 64M kernel.o
   klink -H test boot`,
 		Args: cobra.ArbitraryArgs,
 		RunE: run(func(ctx context.Context, args []string) error {
 			if _, ok := arch.Parse(machine); machine != "" && !ok {
-				return usage("no machine %s; klink links for x86-64 and aarch64", diag.Quote(machine))
+				return noMachine(machine)
 			}
-			r := api.StartRequest{Config: api.HostConfig{Machine: machine, ArenaBase: kernel.Addr(base.v), ArenaSize: size.v}}
+			if err := checkThreads("boot: --threads", threads); err != nil {
+				return err
+			}
+			r := api.StartRequest{Config: api.HostConfig{
+				Machine: machine, ArenaBase: kernel.Addr(base.v), ArenaSize: size.v, Bare: bare, Threads: int(threads.v),
+			}}
 			if len(args) > 0 {
 				specs, err := a.specs(args, "kernel", nil, false)
 				if err != nil {
@@ -48,7 +59,7 @@ loaded there is no host.`,
 				return err
 			}
 			stop := a.progress("booting " + plural(len(args), "file"))
-			change, err := h.Start(ctx, a.host, r)
+			change, err := api.Boot(ctx, h, a.host, r)
 			stop()
 			if err != nil {
 				return err
@@ -60,6 +71,8 @@ loaded there is no host.`,
 	cmd.Flags().StringVar(&machine, "machine", "", "link for `MACHINE`, x86-64 or aarch64 (default the first object's)")
 	cmd.Flags().Var(&base, "arena-base", "where the arena begins (default random, below 2 GiB)")
 	cmd.Flags().Var(&size, "arena-size", "the arena's size: bytes, or 64M")
+	cmd.Flags().BoolVar(&bare, "bare", false, "no kernel object of klink's own, and no runner: link only")
+	cmd.Flags().Var(&threads, "threads", "how many `THREADS` the runner has (default 128)")
 	_ = cmd.RegisterFlagCompletionFunc("machine", cobra.FixedCompletions([]string{"x86-64", "aarch64"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -69,6 +82,7 @@ func (a *app) loadCmd() *cobra.Command {
 	var as string
 	var private, search []string
 	var whole bool
+	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:   "load FILE…",
 		Short: "load modules, and move the calls to what they provide",
@@ -91,6 +105,9 @@ If no host runs, an empty one is started.`,
 			if r.Search, err = a.searchPath(search); err != nil {
 				return err
 			}
+			if r.Limit, err = limitOf("load", limit); err != nil {
+				return err
+			}
 			stop := a.progress("loading " + plural(len(args), "file"))
 			change, err := a.load(ctx, r)
 			stop()
@@ -106,6 +123,7 @@ If no host runs, an empty one is started.`,
 	f.StringVar(&as, "as", "", "make one module of all FILEs, called `NAME`")
 	f.StringArrayVar(&private, "private", nil, "keep `NAME` to its module; may be repeated")
 	f.BoolVar(&whole, "whole-archive", false, "take all members of archives, not only those needed")
+	f.DurationVar(&limit, "limit", kernel.DefaultCallLimit, "how long each module's INIT may take; 0: as long as it does")
 	f.StringArrayVarP(&search, "search", "L", nil, "look for missing names in `DIR`; may be repeated")
 	_ = cmd.MarkFlagDirname("search")
 	_ = cmd.RegisterFlagCompletionFunc("as", cobra.NoFileCompletions)
@@ -159,6 +177,7 @@ func (a *app) searchPath(dirs []string) ([]kernel.Source, error) {
 
 func (a *app) unloadCmd() *cobra.Command {
 	var r kernel.UnloadRequest
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "unload MODULE|FILE…",
 		Short: "unload modules, and move the calls back",
@@ -167,10 +186,15 @@ named by its name or by the file that it was loaded from. One that another modul
 needs stays, and the refusal says who needs what.`,
 		Example: `  klink unload bpf
   klink unload -n bpf
+  klink unload -w 30s bpf
   klink unload ./bus_space_xh.kmod bus_space_debug`,
 		Args:              atLeastOne("MODULE"),
 		ValidArgsFunction: a.completeModules,
 		RunE: run(func(ctx context.Context, args []string) error {
+			if wait <= 0 {
+				return usage("unload: -w takes a time above 0")
+			}
+			r.Wait = int64(wait)
 			modules, err := a.modules(args)
 			if err != nil {
 				return err
@@ -187,6 +211,7 @@ needs stays, and the refusal says who needs what.`,
 		}),
 	}
 	cmd.Flags().BoolVarP(&r.DryRun, "dry-run", "n", false, "only say what would be done")
+	cmd.Flags().DurationVarP(&wait, "wait", "w", kernel.DefaultUnloadWait, "how long threads may take to leave, at each step")
 	return cmd
 }
 

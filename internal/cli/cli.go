@@ -6,7 +6,7 @@
 // programs. New builds the whole tree from a System, the things that it touches,
 // so tests run commands without a process of their own.
 //
-// Layer 6. Imports: api, arch, diag, kernel. The only importer of cobra. A tree is
+// Layer 6. Imports: api, arch, diag, kernel, kpi. The only importer of cobra. A tree is
 // for one goroutine and one run.
 package cli
 
@@ -17,6 +17,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,12 @@ type System struct {
 	// Check and Link are package kernel's.
 	Check func([]kernel.Source) ([]kernel.CheckReport, error)
 	Link  func(kernel.LinkRequest) (*kernel.LinkReport, error)
+
+	// LookPath returns the path of a program that $PATH leads to.
+	LookPath func(name string) (string, error)
+	// Execute runs a program, argv[0] its path, here and to its end or ctx's; what it
+	// prints goes to out. The error says how it ended, if not well.
+	Execute func(ctx context.Context, argv []string, out io.Writer) error
 }
 
 // Build says what this klink was built from and for.
@@ -79,13 +86,14 @@ func newApp(sys System) *app { return &app{sys: sys} }
 // failed: a report may be the reason.
 func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.tree()
-	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
+	root.SetArgs(marked(root, args))
 	err := root.ExecuteContext(ctx)
 	var ran *outcome
 	if errors.As(err, &ran) {
 		err = ran.error
 	} else if err != nil {
-		err = usage("%s", err) // cobra's own: a flag or an argument is off
+		// Cobra's own: a flag or an argument is off. It quotes what it was given.
+		err = usage("%s", strings.ReplaceAll(err.Error(), strings.Trim(strconv.Quote(mark), `"`), ""))
 		a.json = a.json || slices.Contains(args, "--json")
 	}
 	if _, werr := a.sys.Out.Write(a.out.Bytes()); werr != nil && err == nil {
@@ -114,14 +122,17 @@ const rootLong = `klink loads relocatable ELF objects (.o, .kmod; x86-64 and aar
 keeps every direct call in it leading to the newest provider of its symbol: loading
 a module moves the calls to it, unloading moves them back.
 
-A host process holds the arena. klink boot or the first klink load starts it, klink
-halt ends it. check, link and run need no host.
+A host process holds the arena, and a runner process beside it runs the modules' code.
+klink boot or the first klink load starts them, klink halt ends them. check, link, cc
+and run need no host.
 
-Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 busy or already booted, 5 no host.`
+Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 busy or already booted, 5 no host,
+6 a call faulted or the runner died, 7 a module is draining.`
 
 const rootExample = `  klink boot kernel.o
   klink load bpf.kmod
   klink alias bpf_attach
+  klink call bpf_attach
   klink unload bpf
   klink halt`
 
@@ -164,6 +175,7 @@ func (a *app) tree() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.json, "json", a.json, "print JSON, errors too")
 	root.PersistentFlags().StringVarP(&a.host, "host", "H", a.host, "talk to the host called `NAME` (default $KLINK_HOST, else \"default\")")
 	root.AddGroup(&cobra.Group{ID: "change", Title: "Change the image:"},
+		&cobra.Group{ID: "code", Title: "Run modules' code:"},
 		&cobra.Group{ID: "look", Title: "Look at it:"},
 		&cobra.Group{ID: "alone", Title: "Without a host:"})
 	add := func(group string, cmds ...*cobra.Command) {
@@ -173,8 +185,9 @@ func (a *app) tree() *cobra.Command {
 		}
 	}
 	add("change", a.bootCmd(), a.loadCmd(), a.unloadCmd(), a.haltCmd())
-	add("look", a.lsCmd(), a.infoCmd(), a.aliasCmd(), a.sitesCmd(), a.symCmd(), a.disCmd())
-	add("alone", a.checkCmd(), a.linkCmd(), a.runCmd())
+	add("look", a.lsCmd(), a.infoCmd(), a.aliasCmd(), a.sitesCmd(), a.symCmd(), a.disCmd(), a.readCmd())
+	add("code", a.callCmd(), a.jobsCmd(), a.waitCmd(), a.logCmd())
+	add("alone", a.checkCmd(), a.linkCmd(), a.runCmd(), a.ccCmd())
 	root.AddGroup(&cobra.Group{ID: "about", Title: "About klink:"})
 	add("about", a.versionCmd(), a.completionCmd())
 	add("", a.hostCmd())

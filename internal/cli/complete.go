@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"klink/internal/api"
+	"klink/internal/kernel"
 )
 
 // Words that a running host knows, for the shell. A host that does not run is not
@@ -87,6 +89,16 @@ func (a *app) completeSymbols(cmd *cobra.Command, args []string, prefix string) 
 // completeFunction offers one function, of a module if the word begins with its name
 // and a colon.
 func (a *app) completeFunction(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeNamed(cmd, args, prefix, func(s kernel.SymInfo) bool { return s.Type == "func" || s.Type == "ifunc" })
+}
+
+// completeAny is completeFunction for anything that has a name.
+func (a *app) completeAny(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeNamed(cmd, args, prefix, func(s kernel.SymInfo) bool { return s.Type != "section" })
+}
+
+// completeNamed offers one of the symbols that fit, for a command's first argument.
+func (a *app) completeNamed(cmd *cobra.Command, args []string, prefix string, fits func(kernel.SymInfo) bool) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -99,12 +111,24 @@ func (a *app) completeFunction(cmd *cobra.Command, args []string, prefix string)
 		var out []string
 		for _, s := range syms {
 			switch {
-			case s.Type != "func" && s.Type != "ifunc":
+			case !fits(s):
 			case of:
 				out = append(out, module+":"+s.Name)
 			default:
 				out = append(out, s.Name)
 			}
+		}
+		return out, err
+	})
+}
+
+// completeJobs offers the numbers of jobs.
+func (a *app) completeJobs(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.complete(cmd, args, prefix, func(ctx context.Context, c *api.Client) ([]string, error) {
+		jobs, err := c.Jobs(ctx)
+		var out []string
+		for _, j := range jobs {
+			out = append(out, strconv.Itoa(j.Job))
 		}
 		return out, err
 	})

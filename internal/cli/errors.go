@@ -46,7 +46,13 @@ func (a *app) complain(err error) {
 		f = api.NewFault(err)
 	}
 	var b strings.Builder
-	for _, line := range f.Lines {
+	plain := f.Lines
+	var d *detailed
+	if errors.As(err, &d) {
+		b.WriteString(d.text)
+		plain = nil
+	}
+	for _, line := range plain {
 		if line = printable(line); line == "" {
 			continue
 		}

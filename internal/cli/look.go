@@ -21,13 +21,21 @@ func (a *app) lsCmd() *cobra.Command {
 		Use:   "ls",
 		Short: "list the modules",
 		Long: `List the modules in the order they were loaded: state, where the text lies, sizes of
-text, tables and data, how many symbols a module provides and how many sites its text has.`,
+text, tables and data, how many symbols a module provides and how many sites its text
+has. If the runner is lost, so are the modules' states, and a line says why.`,
 		Example: `  klink ls
   klink ls --json`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: run(func(ctx context.Context, _ []string) error {
-			mods, err := ask(ctx, a, func(c *api.Client) ([]kernel.ModuleInfo, error) { return c.List(ctx) })
+			var status kernel.Status
+			mods, err := ask(ctx, a, func(c *api.Client) ([]kernel.ModuleInfo, error) {
+				mods, err := c.List(ctx)
+				if err == nil && !a.json {
+					status, err = c.Status(ctx)
+				}
+				return mods, err
+			})
 			if err != nil {
 				return err
 			}
@@ -47,6 +55,9 @@ text, tables and data, how many symbols a module provides and how many sites its
 			}
 			if len(mods) > 0 {
 				t.print(&a.out, false)
+			}
+			if r := status.Runner; r.State == kernel.RunnerLost {
+				a.printf("%s; klink boot starts afresh\n", printable(r.Why))
 			}
 			return nil
 		}),
@@ -403,8 +414,8 @@ func (a *app) versionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "print klink's version, and the host's state",
-		Long: `Print klink's version and, if the host runs, its machine, the use of its arena, and
-which of the walls around module code this system has.`,
+		Long: `Print klink's version and, if the host runs, its machine, the use of its arena, its
+runner, and which of the walls around module code this system has.`,
 		Example: `  klink version
   klink version --json`,
 		Args:              noArgs,
@@ -437,6 +448,15 @@ func (a *app) printStatus(host string, s *kernel.Status) {
 	t.row("arena", s.ArenaBase.String(), bytesOf(s.ArenaSize))
 	for _, r := range s.Regions {
 		t.row(esc(r.Name), r.Addr.String(), bytesOf(r.Size), bytesOf(r.Used), "used")
+	}
+	t.print(&a.out, false)
+	t = table{indent: "  "}
+	if r := s.Runner; r.State != "" {
+		what := printable(r.Why)
+		if r.State == kernel.RunnerRunning {
+			what = fmt.Sprintf("process %d, %s", r.Pid, plural(r.Threads, "thread"))
+		}
+		t.row("runner", r.State, what)
 	}
 	t.print(&a.out, false)
 	t = table{indent: "  "}

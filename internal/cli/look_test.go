@@ -47,13 +47,13 @@ func (o *odd) List() []kernel.ModuleInfo {
 	return []kernel.ModuleInfo{*m, {Name: "data", State: "live", Text: kernel.SpanInfo{Addr: 0x1040}, Data: m.Data}}
 }
 
-func (o *odd) Load(r kernel.LoadRequest) (*kernel.Change, error) {
+func (o *odd) Load(_ context.Context, r kernel.LoadRequest) (*kernel.Change, error) {
 	m, _ := o.module("m")
 	return &kernel.Change{DryRun: r.DryRun, Loaded: []kernel.ModuleInfo{*m}, Sites: 1, Entries: 1, Bytes: 1,
 		Moves: []kernel.MoveInfo{{Symbol: "a", From: "kernel", To: "m", Sites: 1, In: []string{"kernel"}, Target: 0x1000}}}, nil
 }
 
-func (o *odd) Unload(r kernel.UnloadRequest) (*kernel.Change, error) {
+func (o *odd) Unload(_ context.Context, r kernel.UnloadRequest) (*kernel.Change, error) {
 	var errs diag.List
 	for _, name := range r.Modules {
 		_, err := o.module(name)

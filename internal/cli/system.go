@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
+	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 
@@ -37,6 +40,12 @@ func OS() System {
 			}
 			defer collectLate(files)()
 			return kernel.Link(r)
+		},
+		LookPath: exec.LookPath,
+		Execute: func(ctx context.Context, argv []string, out io.Writer) error {
+			cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+			cmd.Stdout, cmd.Stderr = out, out
+			return cmd.Run()
 		},
 	}
 }
@@ -74,7 +83,7 @@ func hostCommand(name string) (path string, args []string, err error) {
 
 // newKernel makes the kernel of a host.
 func newKernel(c api.HostConfig) (api.Service, error) {
-	cfg := kernel.Config{ArenaBase: uint64(c.ArenaBase), ArenaSize: c.ArenaSize}
+	cfg := kernel.Config{ArenaBase: uint64(c.ArenaBase), ArenaSize: c.ArenaSize, Bare: c.Bare, Threads: c.Threads}
 	if c.Machine != "" {
 		m, ok := arch.Parse(c.Machine)
 		if !ok {

@@ -69,12 +69,13 @@ func join(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// number is a flag's value: an address or a count of bytes. It implements
-// pflag.Value.
+// number is a flag's value: an address, a count of bytes or one of things. It
+// implements pflag.Value.
 type number struct {
-	v    uint64
-	size bool // takes the suffixes K, M and G
-	set  bool
+	v     uint64
+	size  bool // of bytes: takes the suffixes K, M and G
+	count bool // of things: takes powers of ten, 1e6
+	set   bool
 }
 
 // String implements pflag.Value.
@@ -82,13 +83,19 @@ func (n *number) String() string {
 	if !n.set {
 		return ""
 	}
+	if n.count {
+		return strconv.FormatUint(n.v, 10)
+	}
 	return "0x" + strconv.FormatUint(n.v, 16)
 }
 
 // Type implements pflag.Value; help shows it.
 func (n *number) Type() string {
-	if n.size {
+	switch {
+	case n.size:
 		return "size"
+	case n.count:
+		return "count"
 	}
 	return "address"
 }
@@ -96,6 +103,9 @@ func (n *number) Type() string {
 // Set implements pflag.Value.
 func (n *number) Set(s string) error {
 	v, err := parseNumber(s, n.size)
+	if n.count {
+		v, err = parseCount(s)
+	}
 	if err != nil {
 		return err
 	}
@@ -117,6 +127,28 @@ func parseNumber(s string, size bool) (uint64, error) {
 		return 0, usage("not a number of 64 bits")
 	}
 	return v << shift, nil
+}
+
+// parseCount reads what parseNumber reads, and 1e6: decimal digits and how many zeros
+// follow them.
+func parseCount(s string) (uint64, error) {
+	digits, zeros, ok := strings.Cut(s, "e")
+	if !ok || strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X") {
+		return parseNumber(s, false)
+	}
+	v, err := strconv.ParseUint(digits, 10, 64)
+	n, nerr := strconv.ParseUint(zeros, 10, 8)
+	if err != nil || nerr != nil {
+		return 0, usage("not a number of 64 bits")
+	}
+	for ; n > 0 && v > 0; n-- {
+		hi, lo := bits.Mul64(v, 10)
+		if hi != 0 {
+			return 0, usage("not a number of 64 bits")
+		}
+		v = lo
+	}
+	return v, nil
 }
 
 // definitions reads each "S=A"; all that are off are reported.

@@ -22,6 +22,7 @@ type batch struct {
 	fresh   []*module
 	byID    map[aliasstack.ModuleID]*module // fresh ones
 	change  *aliasstack.Change
+	was     map[aliasstack.SlotID]aliasstack.Provider // who provided the slots that get another provider, where somebody did
 
 	define map[string]uint64              // values of missing names
 	trap   bool                           // missing names get trap entries
@@ -52,6 +53,9 @@ func read(specs []ModuleSpec, mem memory, static bool, far func(m arch.Machine, 
 		lm, err := link.Gather(link.Unit{
 			Name: name, Objects: objects[i], Private: specs[i].Private, Static: static, Far: far(objects[i][0].Machine, text),
 		})
+		if err == nil {
+			name = nameOf(specs[i], lm)
+		}
 		mods[i] = &module{name: name, state: stateLoading, files: specs[i].Files, spec: specs[i], lm: lm, objects: objects[i]}
 		return err
 	})
@@ -137,6 +141,12 @@ func (b *batch) plan() error {
 	if err := errs.Err(); err != nil {
 		return err
 	}
+	b.was = map[aliasstack.SlotID]aliasstack.Provider{}
+	for _, mv := range c.Moves() {
+		if leads(mv.From) {
+			b.was[mv.Slot] = mv.From
+		}
+	}
 	for _, a := range c.Absent() {
 		m := b.byID[a.Module]
 		if id, _ := m.lm.Lookup(a.Name); m.lm.Names[id].Weak { // else only unwind tables name it: nobody misses it
@@ -147,6 +157,16 @@ func (b *batch) plan() error {
 		b.findSlots(b.fresh[i])
 		return nil
 	})
+}
+
+// before returns what a slot leads to until the switch: the provider that it had. A
+// slot that nobody provided leads to the fresh module at once, so that the module can
+// call itself by name.
+func (b *batch) before(s aliasstack.SlotID) aliasstack.Provider {
+	if p, ok := b.was[s]; ok {
+		return p
+	}
+	return b.change.Current(s)
 }
 
 // missing returns the errors for names that the fresh modules need and nobody
@@ -222,6 +242,7 @@ func (b *batch) bindsElsewhere(m *module, id link.NameID, data map[string]dataDe
 func (b *batch) request(m *module, data map[string]dataDef) aliasstack.Request {
 	req := aliasstack.Request{ID: m.id, Name: m.name}
 	req.File = m.file()
+	req.Requires = b.requiredBy(m)
 	m.offers = m.offers[:0]
 	for _, id := range m.lm.Offers() {
 		if n := &m.lm.Names[id]; !b.bindsElsewhere(m, id, data) {
@@ -242,6 +263,24 @@ func (b *batch) request(m *module, data map[string]dataDef) aliasstack.Request {
 		}
 	}
 	return req
+}
+
+// requiredBy returns the modules that m's MODULE record requires, as far as they are there.
+func (b *batch) requiredBy(m *module) []aliasstack.ModuleID {
+	var ids []aliasstack.ModuleID
+	for _, name := range m.required() {
+		for _, o := range b.fresh {
+			if o.name == name {
+				ids = append(ids, o.id)
+			}
+		}
+		for id, o := range b.loaded {
+			if o.name == name {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
 }
 
 // weakly says that a name may be absent: all references are weak, or only unwind
@@ -322,7 +361,7 @@ func (b *batch) answer(m *module, id link.NameID) link.Answer {
 	slot := m.follows[id]
 	p := aliasstack.Provider{}
 	if slot != 0 {
-		p = b.change.Current(slot)
+		p = b.before(slot)
 	}
 	addr, size := b.address(p)
 	switch {

@@ -17,10 +17,10 @@ func BenchmarkLoadInto(b *testing.B) {
 				uses: []use{{symbol: "f", how: call}, {symbol: "own", how: call}, {symbol: "f", how: pointer}}})
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := k.Load(LoadRequest{Modules: []ModuleSpec{small}}); err != nil {
+				if _, err := k.Load(b.Context(), LoadRequest{Modules: []ModuleSpec{small}}); err != nil {
 					b.Fatal(err)
 				}
-				if _, err := k.Unload(UnloadRequest{Modules: []string{"small"}}); err != nil {
+				if _, err := k.Unload(b.Context(), UnloadRequest{Modules: []string{"small"}}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -50,7 +50,7 @@ func BenchmarkSwitch(b *testing.B) {
 	over := k.spec(&toy{name: "over", gives: []give{{symbol: "f"}}})
 	sites := 0
 	for b.Loop() {
-		c, err := k.Load(LoadRequest{Modules: []ModuleSpec{over}})
+		c, err := k.Load(b.Context(), LoadRequest{Modules: []ModuleSpec{over}})
 		if err != nil {
 			b.Fatal(err)
 		}

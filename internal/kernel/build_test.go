@@ -261,7 +261,7 @@ type bench struct {
 
 // newBench makes a host of a small arena at a fixed address, closed at the test's end.
 func newBench(t testing.TB, m arch.Machine) *bench {
-	return newBenchOf(t, m, Config{Machine: m, ArenaBase: 0x20000000, ArenaSize: 16 << 20})
+	return newBenchOf(t, m, Config{Bare: true, Machine: m, ArenaBase: 0x20000000, ArenaSize: 16 << 20})
 }
 
 func newBenchOf(t testing.TB, m arch.Machine, cfg Config) *bench {
@@ -309,7 +309,7 @@ func (b *bench) load(toys ...*toy) (*Change, error) {
 	for _, y := range toys {
 		r.Modules = append(r.Modules, b.spec(y))
 	}
-	return b.Load(r)
+	return b.Load(b.Context(), r)
 }
 
 func (b *bench) mustLoad(toys ...*toy) *Change {
@@ -323,7 +323,7 @@ func (b *bench) mustLoad(toys ...*toy) *Change {
 
 func (b *bench) mustUnload(names ...string) *Change {
 	b.Helper()
-	c, err := b.Unload(UnloadRequest{Modules: names})
+	c, err := b.Unload(b.Context(), UnloadRequest{Modules: names})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -405,7 +405,7 @@ func unplaced(c *Change) *Change {
 		return nil
 	}
 	r := *c
-	r.DryRun = false
+	r.DryRun, r.Switch = false, nil
 	r.Bytes = 0 // of displacements, which depend on where the new text is
 	r.Loaded, r.Moves = slices.Clone(c.Loaded), slices.Clone(c.Moves)
 	for i := range r.Loaded {

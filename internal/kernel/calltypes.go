@@ -92,6 +92,7 @@ type FrameInfo struct {
 
 // WaitRequest asks for the end of jobs.
 type WaitRequest struct {
+	Stop  bool  `json:"stop,omitempty"`  // give up what still runs, as if its limit were over
 	Jobs  []int `json:"jobs,omitempty"`  // none: all that run now
 	Limit int64 `json:"limit,omitempty"` // how long to wait, ns; 0: as long as it takes
 }

@@ -57,18 +57,18 @@ func TestCycles(t *testing.T) {
 	bad := LoadRequest{Modules: append(toys(&toy{name: "c", gives: []give{{symbol: "new"}}, uses: []use{{symbol: "new", how: pointer}, {symbol: "g", how: lea}}})(b),
 		toys(&toy{name: "d", uses: []use{{symbol: "nobody", how: call}}})(b)...)}
 	cycle := func() {
-		if _, err := b.Load(bad); err == nil {
+		if _, err := b.Load(t.Context(), bad); err == nil {
 			t.Fatal("a missing name was not refused")
 		}
 		plan := good
 		plan.DryRun = true
-		if _, err := b.Load(plan); err != nil {
+		if _, err := b.Load(t.Context(), plan); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Load(good); err != nil {
+		if _, err := b.Load(t.Context(), good); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Unload(UnloadRequest{Modules: []string{"b"}}); err != nil {
+		if _, err := b.Unload(t.Context(), UnloadRequest{Modules: []string{"b"}}); err != nil {
 			// a names b's data
 			b.mustUnload("a", "b")
 			return
@@ -126,10 +126,10 @@ func TestSideBySide(t *testing.T) {
 		})
 	}
 	for range 100 {
-		if _, err := b.Load(r); err != nil {
+		if _, err := b.Load(t.Context(), r); err != nil {
 			t.Error(err)
 		}
-		if _, err := b.Unload(UnloadRequest{Modules: []string{"a", "b"}}); err != nil {
+		if _, err := b.Unload(t.Context(), UnloadRequest{Modules: []string{"a", "b"}}); err != nil {
 			t.Error(err)
 		}
 	}

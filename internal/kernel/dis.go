@@ -11,6 +11,9 @@ import (
 	"klink/internal/insn"
 )
 
+// entrySuffix follows the name of the symbol whose entry is meant.
+const entrySuffix = "@entry"
+
 // maxListing bounds one disassembly, bytes of text.
 const maxListing = 1 << 20
 
@@ -21,7 +24,7 @@ func (k *Kernel) Disassemble(what string) (*Listing, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	names := k.names()
-	if name, ok := strings.CutSuffix(what, "@entry"); ok {
+	if name, ok := strings.CutSuffix(what, entrySuffix); ok {
 		return k.listEntry(names, name)
 	}
 	m, s, err := k.function(names, what)
@@ -56,7 +59,7 @@ func (k *Kernel) function(names *names, what string) (*module, *symbol, error) {
 		return nil, nil, diag.New(diag.ErrNotFound, "", "no function %s in %s", diag.Quote(f), diag.Escape(mod))
 	}
 	if slot, ok := k.stacks.Lookup(what); ok {
-		if p := k.stacks.Current(slot); p.Module != 0 && p.Class == aliasstack.Func {
+		if p := k.current(slot); p.Module != 0 && p.Class == aliasstack.Func {
 			m, addr := k.modules[p.Module], k.providerAddr(p)
 			if s := names.function(m, func(s *symbol) bool { return s.addr == addr }); s != nil {
 				return m, s, nil
@@ -102,7 +105,7 @@ func (k *Kernel) listEntry(names *names, name string) (*Listing, error) {
 	if !ok || !has {
 		return nil, diag.New(diag.ErrNotFound, "", "%s has no entry: nobody takes its address", diag.Quote(name))
 	}
-	l := &Listing{Func: name + "@entry", Addr: Addr(at), Size: uint64(k.entries.form.Len())}
+	l := &Listing{Func: name + entrySuffix, Addr: Addr(at), Size: uint64(k.entries.form.Len())}
 	l.Lines = k.lines(names, at, l.Size, map[uint64]string{at: name})
 	return l, nil
 }
@@ -168,7 +171,7 @@ func (k *Kernel) behindVeneer(names *names, addr uint64) (symbol string, dest ui
 func (k *Kernel) entryNames() map[uint64]string {
 	names := make(map[uint64]string, len(k.entries.at))
 	for s, at := range k.entries.at {
-		names[at] = k.refName(s) + "@entry"
+		names[at] = k.refName(s) + entrySuffix
 	}
 	return names
 }

@@ -75,9 +75,27 @@ func (p *entryPool) trap(s aliasstack.SlotID) {
 	if !ok {
 		return
 	}
-	trap := p.form.Machine().Facts().TrapBytes
-	b := p.arena.Bytes(addr, p.size)
+	fillTraps(p.arena.Bytes(addr, p.size), p.form.Machine())
+}
+
+// fillTraps fills b with trap instructions.
+func fillTraps(b []byte, m arch.Machine) {
+	trap := m.Facts().TrapBytes
 	for n := 0; n < len(b); {
 		n += copy(b[n:], trap)
 	}
+}
+
+// forget takes the entry of a slot out of the pool's books and leaves it as it is: who
+// got its address may still jump there.
+func (p *entryPool) forget(s aliasstack.SlotID) (at uint64, ok bool) {
+	at, ok = p.at[s]
+	delete(p.at, s)
+	return at, ok
+}
+
+// giveBack takes back an entry that was forgotten, and fills it with traps.
+func (p *entryPool) giveBack(at uint64) {
+	fillTraps(p.arena.Bytes(at, p.size), p.form.Machine())
+	p.free = append(p.free, at)
 }

@@ -14,7 +14,7 @@ import (
 // TestFar: in text longer than an aarch64 branch reaches, a call goes to its provider
 // while that is near, and through its module's veneer while it is far.
 func TestFar(t *testing.T) {
-	b := newBenchOf(t, arch.ARM64, Config{Machine: arch.ARM64, ArenaBase: 0x20000000, ArenaSize: 1 << 30})
+	b := newBenchOf(t, arch.ARM64, Config{Bare: true, Machine: arch.ARM64, ArenaBase: 0x20000000, ArenaSize: 1 << 30})
 	b.mustLoad(
 		&toy{name: "near", gives: []give{{symbol: "f", weak: true}}},
 		&toy{name: "user", uses: []use{{symbol: "f", how: call}, {symbol: "f", how: tail}, {symbol: "f", how: bit}, {symbol: "f", how: pointer}}})
@@ -74,7 +74,7 @@ func TestCommon(t *testing.T) {
 			return b.object(name, o)
 		}
 		load := func(specs ...ModuleSpec) error {
-			_, err := b.Load(LoadRequest{Modules: specs})
+			_, err := b.Load(t.Context(), LoadRequest{Modules: specs})
 			return err
 		}
 		if err := load(common("small", 16), b.object("real", objbuild.New(m).Data(".data", make([]byte, 32)).Global("buf", 0, 32))); err != nil {
@@ -97,7 +97,7 @@ func TestCommon(t *testing.T) {
 			}
 		}
 		refused(t, load(common("large", 33)), diag.ErrConflict, `"buf" is data of module real`)
-		_, err = b.Unload(UnloadRequest{Modules: []string{"real"}})
+		_, err = b.Unload(t.Context(), UnloadRequest{Modules: []string{"real"}})
 		refused(t, err, diag.ErrNeeded, `"buf"`, "later, small")
 		b.mustUnload("later", "real", "small")
 	})

@@ -231,9 +231,9 @@ func (l *offline) eachEntry(f func(imageSymbol)) {
 		name, super := l.change.SlotName(s)
 		switch {
 		case super != 0:
-			name = "super_" + name + "@entry"
+			name = superPrefix + name + entrySuffix
 		case l.change.Current(s).Module != 0:
-			name += "@entry"
+			name += entrySuffix
 		}
 		f(imageSymbol{name, uint8(elfload.Global)<<4 | uint8(elfload.Func), shText, l.index[s], l.entrySize})
 	}

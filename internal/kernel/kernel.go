@@ -1,19 +1,28 @@
 // Package kernel owns the modules: it loads and unloads them as transactions, keeps
-// the alias stacks and the sites, and answers questions about both. It also links
-// without a host (Link) and checks objects (Check).
+// the alias stacks and the sites, runs what modules bring to be run, and answers
+// questions about all that. It also links without a host (Link) and checks objects
+// (Check).
 //
 // A load goes through the layers once: files → elfload.Object → link.Module →
-// arena → patch. Until its switch runs, nothing that is live has changed, and an
-// error anywhere gives back all that was taken.
+// arena → runner (INIT) → patch. Until its switch runs, nothing that others can
+// reach has changed, and an error anywhere gives back all that was taken.
 //
-// Layer 4. Concurrency: all methods of Kernel may be called from any goroutine; one
-// mutex makes commands run one after the other.
+// Layer 4. Concurrency: all methods of Kernel may be called from any goroutine.
 //
-// Lock order: Kernel.mu is the only lock.
+// Lock order: Kernel.turn, then Kernel.mu, then Kernel.jobsMu, then the locks of
+// package runner.
+//
+//	turn    who holds it changes modules; it is held while module code of that change
+//	        runs, so that changes come one after the other
+//	mu      guards the tables; never held while module code is waited for. Only the
+//	        holder of turn changes the stacks and the modules; a call may add an entry
+//	jobsMu  guards the jobs
 package kernel
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -25,6 +34,8 @@ import (
 	"klink/internal/elfload"
 	"klink/internal/link"
 	"klink/internal/patch"
+	"klink/internal/runner"
+	"klink/internal/unwind"
 )
 
 // Config is what a host is made with.
@@ -32,20 +43,31 @@ type Config struct {
 	Machine   arch.Machine // 0: that of the first object, else of this computer
 	ArenaBase uint64       // 0: chosen at random below 2 GiB
 	ArenaSize uint64       // 0: arena.DefaultSize
+	Bare      bool         // neither klink's own kernel object nor a runner: it links, and runs nothing
+	Threads   int          // of the runner; 0: runner.DefaultThreads
 }
 
 // Kernel is one host's state.
 type Kernel struct {
-	mu      sync.Mutex
-	cfg     Config
-	machine arch.Machine      // 0 until the first object decides
-	arena   *arena.Arena      // nil until machine is known
-	stacks  *aliasstack.Table // who provides what
-	sites   patch.Index       // who leads where; entries belong to module 0
-	entries entryPool         // canonical addresses
-	modules map[aliasstack.ModuleID]*module
-	byName  map[string]*module
-	nextID  aliasstack.ModuleID
+	cfg  Config
+	turn chan struct{} // holds one token: who has it may change modules
+
+	mu       sync.Mutex
+	machine  arch.Machine      // 0 until the first object decides
+	arena    *arena.Arena      // nil until machine is known
+	stacks   *aliasstack.Table // who provides what
+	sites    patch.Index       // who leads where; entries belong to module 0
+	entries  entryPool         // canonical addresses
+	modules  map[aliasstack.ModuleID]*module
+	byName   map[string]*module
+	draining []*module          // out of every stack, waiting for threads to leave
+	initing  []*module          // being loaded: their code may run already
+	flight   *aliasstack.Change // of an unload whose switch has been, and which may still be put back
+	gone     history            // whose text was where
+	nextID   aliasstack.ModuleID
+	live     *live // nil: nothing runs here
+
+	jobs jobs
 }
 
 // module is one loaded module, or one being loaded.
@@ -58,18 +80,26 @@ type module struct {
 	lm      *link.Module
 	objects []*elfload.Object // of lm
 	at      [link.Regions]uint64
-	offers  []link.NameID       // by aliasstack.Provider.Offer
-	slots   []aliasstack.SlotID // in which it has sites
-	absent  []string            // weak names that nobody provided
-	result  *link.Result        // while loading
-	follows []aliasstack.SlotID // while loading, by link.NameID: the slot that the name follows
+	taken   [link.Regions]uint64 // bytes of each block
+	offers  []link.NameID        // by aliasstack.Provider.Offer
+	slots   []aliasstack.SlotID  // in which it has sites
+	absent  []string             // weak names that nobody provided
+	result  *link.Result         // while loading
+	follows []aliasstack.SlotID  // while loading, by link.NameID: the slot that the name follows
 	nsites  int
+	drain   *draining       // of one that is draining
+	lines   []*lineTable    // by object: source lines, read when somebody asks; nil while not read
+	unwind  []*unwind.Table // of its .eh_frame sections
+	unwound bool            // they were looked for
 }
 
 // Module states as users see them.
 const (
-	stateLoading = "loading"
-	stateLive    = "live"
+	stateLoading  = "loading"
+	stateLive     = "live"
+	stateCatching = "catching"
+	stateDraining = "draining"
+	stateLost     = "lost"
 )
 
 // KernelName is the name of the module that the host boots with.
@@ -80,13 +110,15 @@ const KernelName = "kernel"
 func New(cfg Config) (*Kernel, error) {
 	k := &Kernel{
 		cfg:     cfg,
+		turn:    make(chan struct{}, 1),
 		stacks:  aliasstack.New(),
 		modules: map[aliasstack.ModuleID]*module{},
 		byName:  map[string]*module{},
 		nextID:  1,
 	}
+	k.turn <- struct{}{}
 	if cfg.Machine != 0 {
-		if err := k.adopt(cfg.Machine); err != nil {
+		if err := k.adopt(cfg.Machine, true); err != nil {
 			return nil, err
 		}
 	}
@@ -102,8 +134,26 @@ func HostMachine() arch.Machine {
 	return arch.AMD64
 }
 
-// adopt makes the arena for a machine.
-func (k *Kernel) adopt(m arch.Machine) error {
+// take waits for the turn to change modules. The caller gives it back with pass.
+func (k *Kernel) take(ctx context.Context) error {
+	select {
+	case <-k.turn:
+		return nil
+	default:
+	}
+	select {
+	case <-k.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *Kernel) pass() { k.turn <- struct{}{} }
+
+// adopt makes the arena for a machine and, if code shall run and this computer can run
+// it, the runner. The caller holds the lock.
+func (k *Kernel) adopt(m arch.Machine, run bool) error {
 	if m.Facts() == nil {
 		return diag.New(diag.ErrUsage, "", "%v is no machine that klink links for", m)
 	}
@@ -113,63 +163,96 @@ func (k *Kernel) adopt(m arch.Machine) error {
 	}
 	k.machine, k.arena = m, a
 	k.entries = newEntryPool(m, a)
+	if !run || k.cfg.Bare || runner.Available(m) != nil {
+		return nil
+	}
+	if k.live, err = startLive(k, k.cfg.Threads, a); err != nil {
+		return errors.Join(err, k.disown())
+	}
 	return nil
 }
 
 // disown undoes adopt: no module is loaded.
 func (k *Kernel) disown() error {
-	a := k.arena
-	k.machine, k.arena, k.entries = 0, nil, entryPool{}
-	return a.Close()
+	a, l := k.arena, k.live
+	k.machine, k.arena, k.live, k.entries = 0, nil, nil, entryPool{}
+	return errors.Join(l.close(), a.Close())
 }
 
-// Close gives the arena back. The Kernel must not be used afterwards.
+// Close ends the runner and gives the arena back. What runs is given up. The Kernel
+// must not be used afterwards.
 func (k *Kernel) Close() error {
+	k.mu.Lock()
+	l := k.live
+	k.mu.Unlock()
+	err := l.close() // first: a change under way waits for module code, and ends then
+	if err := k.take(context.Background()); err != nil {
+		return err
+	}
+	defer k.pass()
+	k.jobs.wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.arena == nil {
-		return nil
+		return err
 	}
 	a := k.arena
-	k.arena = nil
-	return a.Close()
+	k.arena, k.live = nil, nil
+	return errors.Join(err, a.Close())
 }
 
-// Boot loads the kernel's objects as the one module named "kernel", which stays
-// until the host halts. It fails if anything is loaded.
-func (k *Kernel) Boot(specs []ModuleSpec) (*Change, error) {
+// Boot loads the kernel's objects, and klink's own, as the one module named "kernel",
+// which stays until the host halts. It fails if anything is loaded.
+func (k *Kernel) Boot(ctx context.Context, specs []ModuleSpec) (*Change, error) {
+	kernel := k.kernelSpec(cmp.Or(k.cfg.Machine, HostMachine()))
+	for _, s := range specs {
+		kernel.WholeArchive = kernel.WholeArchive || s.WholeArchive
+		kernel.Files = append(kernel.Files, s.Files...)
+		kernel.Private = append(kernel.Private, s.Private...)
+	}
 	var fresh []*module
-	var r LoadRequest
-	if len(specs) > 0 {
-		kernel := ModuleSpec{As: KernelName, WholeArchive: specs[0].WholeArchive}
-		for _, s := range specs {
-			kernel.Files = append(kernel.Files, s.Files...)
-			kernel.Private = append(kernel.Private, s.Private...)
-		}
-		r.Modules = []ModuleSpec{kernel}
+	r := LoadRequest{Modules: []ModuleSpec{kernel}}
+	if len(specs) > 0 || !k.cfg.Bare {
 		var err error
 		if fresh, err = k.read(r); err != nil {
 			return nil, err
 		}
 	}
+	if err := k.take(ctx); err != nil {
+		return nil, err
+	}
+	defer k.pass()
+	switch {
+	case k.count() > 0:
+		return nil, diag.New(diag.ErrBusy, "", "already booted")
+	case len(fresh) == 0:
+		return &Change{}, k.adoptFor(HostMachine())
+	}
+	return k.load(ctx, fresh, r)
+}
+
+// count returns how many modules there are.
+func (k *Kernel) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case len(k.modules) > 0:
-		return nil, diag.New(diag.ErrBusy, "", "already booted")
-	case len(fresh) > 0:
-		return k.load(fresh, r, true)
-	case k.arena == nil:
-		return &Change{}, k.adopt(HostMachine())
+	return len(k.modules)
+}
+
+// adoptFor adopts a machine if none was yet.
+func (k *Kernel) adoptFor(m arch.Machine) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.arena != nil {
+		return nil
 	}
-	return &Change{}, nil
+	return k.adopt(m, true)
 }
 
 // Status describes the host.
 func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	st := Status{Modules: len(k.modules)}
+	st := Status{Modules: len(k.modules), Runner: k.live.info()}
 	if k.arena == nil {
 		return st
 	}
@@ -188,6 +271,7 @@ func (k *Kernel) Status() Status {
 	for _, w := range k.arena.Walls() {
 		st.Walls = append(st.Walls, WallInfo{w.Name, w.Up, w.Why})
 	}
+	st.Walls = append(st.Walls, k.live.walls()...)
 	return st
 }
 

@@ -228,12 +228,12 @@ func (w *world) load(t *rapid.T) {
 	before := w.snapshot()
 	check := func(*Change, error) {}
 	if r.DryRun = rapid.Bool().Draw(t, "dry"); r.DryRun {
-		plan, planErr := w.Load(r)
+		plan, planErr := w.Load(t.Context(), r)
 		w.same(t, before, "a dry run")
 		check = func(c *Change, err error) { w.alike(t, plan, planErr, c, err) }
 	}
 	r.DryRun = false
-	c, err := w.Load(r)
+	c, err := w.Load(t.Context(), r)
 	if (err == nil) != ok {
 		t.Fatalf("load of %v: %v; the model says %v", batch, err, ok)
 	}
@@ -273,12 +273,12 @@ func (w *world) unload(t *rapid.T) {
 	before := w.snapshot()
 	check := func(*Change, error) {}
 	if r.DryRun = rapid.Bool().Draw(t, "dry"); r.DryRun {
-		plan, planErr := w.Unload(r)
+		plan, planErr := w.Unload(t.Context(), r)
 		w.same(t, before, "a dry run")
 		check = func(c *Change, err error) { w.alike(t, plan, planErr, c, err) }
 	}
 	r.DryRun = false
-	c, err := w.Unload(r)
+	c, err := w.Unload(t.Context(), r)
 	if (err == nil) != ok {
 		t.Fatalf("unload of %v: %v; the model says %v", r.Modules, err, ok)
 	}
@@ -378,7 +378,7 @@ func TestAgainstModel(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
 		rapid.Check(t, func(rt *rapid.T) {
-			k, err := New(Config{Machine: m, ArenaBase: 0x20000000, ArenaSize: 4 << 20})
+			k, err := New(Config{Bare: true, Machine: m, ArenaBase: 0x20000000, ArenaSize: 4 << 20})
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -398,7 +398,7 @@ func (w *world) boot(t *rapid.T) {
 		m.uses = append(m.uses, use{symbol: s, how: call}, use{symbol: s, how: pointer})
 	}
 	w.loadable([]*resident{m})
-	c, err := w.Boot([]ModuleSpec{w.spec(m.toy)})
+	c, err := w.Boot(t.Context(), []ModuleSpec{w.spec(m.toy)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,14 @@ func (k *Kernel) List() []ModuleInfo {
 	for _, m := range k.inOrder() {
 		list = append(list, m.brief())
 	}
+	for _, m := range slices.Concat(k.initing, k.draining) {
+		list = append(list, m.brief())
+	}
+	if k.live.lost() != nil {
+		for i := range list {
+			list[i].State = stateLost
+		}
+	}
 	return list
 }
 
@@ -60,7 +68,7 @@ func (k *Kernel) Info(name string) (*ModuleInfo, error) {
 		n := &m.lm.Names[id]
 		addr, _, _ := m.lm.Own(id, m.at)
 		slot, _ := k.stacks.Lookup(n.Name)
-		cur := k.stacks.Current(slot)
+		cur := k.current(slot)
 		info.Provides = append(info.Provides, ProvideInfo{n.Name, n.Kind.String(), n.Class.String(), Addr(addr),
 			cur.Module == m.id && cur.Offer == int32(i)})
 		if cur.Module == m.id {
@@ -141,11 +149,11 @@ func (k *Kernel) aliasInfo(names *names, name string, slot aliasstack.SlotID, st
 	}
 	sort.Strings(info.Users)
 	above := 0 // super_ sites of the layer above
-	for i, p := range stack {
+	for _, p := range stack {
 		m := k.modules[p.Module]
 		addr := k.providerAddr(p)
-		ap := AliasProvider{Module: m.name, Kind: p.Kind.String(), Addr: Addr(addr), Name: names.other(m, addr, name), Current: i == 0, Super: above, Sites: above}
-		if i == 0 {
+		ap := AliasProvider{Module: m.name, Kind: p.Kind.String(), Addr: Addr(addr), Name: names.other(m, addr, name), Current: p == k.current(slot), Super: above, Sites: above}
+		if ap.Current {
 			ap.Sites += info.Sites
 		}
 		above = k.superCalls(p.Module, name)
@@ -186,7 +194,7 @@ func (k *Kernel) Sites(r SitesRequest) ([]SiteInfo, error) {
 	names := k.names()
 	for _, s := range slots {
 		show := func(owner uint32, sites []patch.Site) {
-			m := k.modules[aliasstack.ModuleID(owner)]
+			m := k.owner(aliasstack.ModuleID(owner))
 			for _, site := range sites {
 				list = append(list, k.siteInfo(names, s, m, site))
 			}
@@ -229,7 +237,7 @@ func (k *Kernel) siteSlots(symbols []string, in *module) ([]aliasstack.SlotID, e
 	var errs diag.List
 	for _, name := range symbols {
 		slot, known := k.stacks.Lookup(name)
-		known = known && (k.stacks.Current(slot).Module != 0 || k.sites.Count(uint32(slot)) > 0)
+		known = known && (k.current(slot).Module != 0 || k.sites.Count(uint32(slot)) > 0)
 		if known {
 			add(slot)
 		}

@@ -75,7 +75,7 @@ func TestInfo(t *testing.T) {
 		refused(t, err, diag.ErrNotFound, `no module "nobody" is loaded`)
 		spec := ModuleSpec{As: "again", Files: []Source{b.file("same.o", (&toy{}).build(m))}}
 		for _, spec.As = range []string{"one", "two"} {
-			if _, err := b.Load(LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
+			if _, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -264,7 +264,7 @@ func TestUnsized(t *testing.T) {
 		code := slices.Concat(function[m], function[m], function[m])
 		o := objbuild.New(m).Text(".text", code).Global("a", 0, 0).Local("a_too", 0, 0).Global("b", 8, 0).Text(".text.c", code).Global("c", 0, 0)
 		spec := b.object("hand", o)
-		if _, err := b.Load(LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
+		if _, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
 			t.Fatal(err)
 		}
 		for what, size := range map[string]uint64{"a": 8, "hand:a_too": 8, "b": 16, "c": 24} {
@@ -283,7 +283,7 @@ func TestUnsized(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	empty, err := New(Config{})
+	empty, err := New(Config{Bare: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestStatus(t *testing.T) {
 	if st := empty.Status(); st.Modules != 0 || st.Machine != "" || st.Regions != nil {
 		t.Errorf("%+v", st)
 	}
-	if _, err := empty.Boot(nil); err != nil || empty.Status().Machine != HostMachine().String() {
+	if _, err := empty.Boot(t.Context(), nil); err != nil || empty.Status().Machine != HostMachine().String() {
 		t.Errorf("a host without a kernel: %v, %+v", err, empty.Status())
 	}
 
@@ -318,7 +318,7 @@ func TestBoot(t *testing.T) {
 		objbuild.Member{Name: "needed.o", Data: (&toy{gives: []give{{symbol: "f", weak: true}}}).build(arch.AMD64)},
 		objbuild.Member{Name: "not.o", Data: (&toy{gives: []give{{symbol: "g"}}}).build(arch.AMD64)})
 	specs := []ModuleSpec{b.spec(&toy{name: "main", uses: []use{{symbol: "f", how: call}}}), {Files: []Source{b.file("lib.a", archive)}}}
-	c, err := b.Boot(specs)
+	c, err := b.Boot(t.Context(), specs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestBoot(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	before := b.snapshot()
-	_, err = b.Boot(specs)
+	_, err = b.Boot(t.Context(), specs)
 	refused(t, err, diag.ErrBusy, "already booted")
 	if d := diff(before, b.snapshot()); d != "" {
 		t.Errorf("a refused boot changed something:\n%s", d)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"klink/internal/aliasstack"
+	"klink/internal/arch"
 	"klink/internal/insn"
 	"klink/internal/patch"
 )
@@ -19,10 +20,13 @@ var veneerLen = uint64(insn.FarJump.Len())
 func farTarget(b []byte, at uint64) (uint64, bool) { return insn.FarJump.Target(b, at) }
 
 // report describes a load, a dry run with what each module would push.
-func (l *loading) report(sw *patch.Switch, dry bool) *Change {
-	c := l.k.changeInfo(l.batch, sw)
+func (l *loading) report(dry bool) *Change {
+	c := l.k.changeInfo(l.batch)
 	c.DryRun = dry
 	for _, m := range l.fresh {
+		if m.spec.own && len(m.files) == 0 {
+			continue // klink's own kernel object, which nobody asked for by name
+		}
 		info := m.brief()
 		if dry {
 			info.Provides = l.wouldProvide(m)
@@ -59,8 +63,8 @@ func (l *loading) wouldProvide(m *module) []ProvideInfo {
 }
 
 // unloadReport describes an unload.
-func (k *Kernel) unloadReport(b *batch, leaving []*module, gone map[aliasstack.ModuleID]bool, sw *patch.Switch) *Change {
-	c := k.changeInfo(b, sw)
+func (k *Kernel) unloadReport(b *batch, leaving []*module, gone map[aliasstack.ModuleID]bool) *Change {
+	c := k.changeInfo(b)
 	for _, m := range leaving {
 		c.Unloaded = append(c.Unloaded, m.brief())
 	}
@@ -74,8 +78,8 @@ func (k *Kernel) unloadReport(b *batch, leaving []*module, gone map[aliasstack.M
 
 // changeInfo describes the moves of a change and what the switch rewrites for them.
 // A symbol that is new, and so has no site yet, is no move.
-func (k *Kernel) changeInfo(b *batch, sw *patch.Switch) *Change {
-	c := &Change{Bytes: sw.Bytes()}
+func (k *Kernel) changeInfo(b *batch) *Change {
+	c := &Change{}
 	for _, mv := range b.change.Moves() {
 		if mv.From.Module == 0 && k.sites.Count(uint32(mv.Slot)) == 0 {
 			continue
@@ -97,7 +101,7 @@ func (k *Kernel) changeInfo(b *batch, sw *patch.Switch) *Change {
 					return
 				}
 				info.Sites += len(sites)
-				info.In = append(info.In, k.modules[aliasstack.ModuleID(owner)].name)
+				info.In = append(info.In, k.owner(aliasstack.ModuleID(owner)).name)
 			})
 		}
 		slices.Sort(info.In)
@@ -118,4 +122,37 @@ func (b *batch) moduleName(p aliasstack.Provider) string {
 		return m.name
 	}
 	return ""
+}
+
+// changedBytes returns how many bytes of text differ after the switch from before;
+// what skip says is left out.
+func changedBytes(machine arch.Machine, sw *patch.Switch, skip func(addr uint64) bool) int {
+	trap := machine.Facts().TrapBytes
+	var old, fresh [16]byte
+	put := func(b []byte, e *patch.Edit, target uint32) []byte {
+		b = b[:e.Form.Len()]
+		if target == 0 {
+			for i := range b {
+				b[i] = trap[i%len(trap)]
+			}
+		} else {
+			e.Form.Encode(b, uint64(e.Addr), uint64(target))
+		}
+		return b
+	}
+	n := 0
+	edits := sw.Edits()
+	for i := range edits {
+		e := &edits[i]
+		if skip(uint64(e.Addr)) {
+			continue
+		}
+		a, b := put(old[:], e, e.Old), put(fresh[:], e, e.New)
+		for k := range a {
+			if a[k] != b[k] {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,50 +16,31 @@ import (
 	"klink/internal/link"
 )
 
-// Modules that alone provide a name which is missing are found in the search
-// directories and loaded with the ones that need it.
+// Modules that others require by name, and modules that alone provide a name which is
+// missing, are found in the search directories and loaded with the ones that need them.
 
 // searchable are the suffixes of files that a search looks into.
 var searchable = []string{".kmod", ".o", ".ko"}
 
-// searchMissing adds, until nothing is missing or nothing is found, the modules of
-// the search directories that alone provide what the fresh modules need. A name that
-// two files provide is left missing, and the error names both.
+// searchMissing adds, until nothing is missing or nothing is found, the modules of the
+// search directories that the fresh ones require, or that alone provide what those need.
+// A required module that is neither loaded nor found is an error. A name that nobody
+// provides is left to the load, which reports all of them. Where two files would do, the
+// error names both.
 func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error) {
-	var index map[string][]Source // by provided name
-	taken := map[string]bool{}
+	s := &search{k: k, dirs: dirs, taken: map[string]bool{}}
 	for _, m := range fresh {
 		for _, f := range m.files {
-			taken[f.Path] = true
+			s.taken[f.Path] = true
 		}
 	}
 	for {
-		missing := k.missingNames(fresh)
-		if len(missing) == 0 {
-			return fresh, nil
-		}
-		if index == nil {
-			index = indexDirs(dirs, fresh[0].lm.Machine)
-		}
-		var add []ModuleSpec
-		var errs diag.List
-		for _, name := range missing {
-			found := index[name]
-			switch {
-			case len(found) == 0 || taken[found[0].Path]:
-			case len(found) > 1:
-				errs.Add(diag.New(diag.ErrConflict, "", "%s is missing, and both %s and %s provide it: load one of them",
-					diag.Quote(name), diag.Escape(found[0].Name), diag.Escape(found[1].Name)))
-			default:
-				taken[found[0].Path] = true
-				add = append(add, ModuleSpec{Files: found})
-			}
-		}
-		if err := errs.Err(); err != nil {
+		add, err := s.next(fresh)
+		if err != nil {
 			return nil, err
 		}
 		if len(add) == 0 {
-			return fresh, nil // the load itself reports what is missing
+			return fresh, nil
 		}
 		more, err := read(add, newMemory, false, k.far)
 		if err != nil {
@@ -66,6 +48,88 @@ func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error
 		}
 		fresh = append(more, fresh...)
 	}
+}
+
+// search is one search under way.
+type search struct {
+	k     *Kernel
+	dirs  []Source
+	found *index          // nil before somebody asks
+	taken map[string]bool // paths of files that are being loaded
+}
+
+// next returns the modules to load with the fresh ones: those that they require, and if
+// there are none of these the providers of what is missing.
+func (s *search) next(fresh []*module) (add []ModuleSpec, err error) {
+	var errs diag.List
+	take := func(name, is, both string, files []Source) (found bool) {
+		files = slices.DeleteFunc(slices.Clone(files), func(f Source) bool { return s.taken[f.Path] })
+		switch len(files) {
+		case 0:
+			return false
+		case 1:
+			s.taken[files[0].Path] = true
+			add = append(add, ModuleSpec{Files: files})
+		default:
+			errs.Add(diag.New(diag.ErrConflict, "", "%s is %s, and both %s and %s %s: load one of them",
+				diag.Quote(name), is, diag.Escape(files[0].Name), diag.Escape(files[1].Name), both))
+		}
+		return true
+	}
+	for _, r := range s.k.missingRequired(fresh) {
+		if !take(r.name, "required", "are modules of that name", s.index(fresh).modules[r.name]) {
+			errs.Add(diag.New(diag.ErrUndefined, r.by.file(), "requires the module %s, which is not loaded%s", diag.Quote(r.name), s.hint()))
+		}
+	}
+	if len(add) > 0 || errs.Len() > 0 || len(s.dirs) == 0 {
+		return add, errs.Err()
+	}
+	for _, name := range s.k.missingNames(fresh) {
+		take(name, "missing", "provide it", s.index(fresh).providers[name])
+	}
+	return add, errs.Err()
+}
+
+// hint says how a required module could be found.
+func (s *search) hint() string {
+	if len(s.dirs) == 0 {
+		return "; -L names directories to look in"
+	}
+	return " and not in the directories of -L"
+}
+
+// index returns what the directories hold.
+func (s *search) index(fresh []*module) *index {
+	if s.found == nil {
+		s.found = indexDirs(s.dirs, fresh[0].lm.Machine)
+	}
+	return s.found
+}
+
+// requirement is a module that another one requires and that is not there.
+type requirement struct {
+	name string
+	by   *module
+}
+
+// missingRequired lists the modules that fresh modules require and that are neither
+// loaded nor among them, each once, sorted by name.
+func (k *Kernel) missingRequired(fresh []*module) []requirement {
+	there := map[string]bool{}
+	for _, m := range fresh {
+		there[m.name] = true
+	}
+	var missing []requirement
+	for _, m := range fresh {
+		for _, name := range m.required() {
+			if !there[name] && k.byName[name] == nil {
+				there[name] = true
+				missing = append(missing, requirement{name, m})
+			}
+		}
+	}
+	slices.SortFunc(missing, func(a, b requirement) int { return cmp.Compare(a.name, b.name) })
+	return missing
 }
 
 // missingNames lists the names that fresh modules need strictly and that neither
@@ -94,11 +158,17 @@ func (k *Kernel) missingNames(fresh []*module) []string {
 	return slices.Compact(missing)
 }
 
-// indexDirs reads the objects of the directories and says which names each provides.
-// A file that is no sound object of the machine provides nothing: it was not named
-// by the user, so it is no error either.
-func indexDirs(dirs []Source, machine arch.Machine) map[string][]Source {
-	index := map[string][]Source{}
+// index is what the files of directories would be, were they loaded.
+type index struct {
+	modules   map[string][]Source // by module name
+	providers map[string][]Source // by provided name
+}
+
+// indexDirs reads the objects of the directories and says what each would be. A file
+// that is no sound object of the machine is nothing: it was not named by the user, so it
+// is no error either.
+func indexDirs(dirs []Source, machine arch.Machine) *index {
+	x := &index{map[string][]Source{}, map[string][]Source{}}
 	seen := map[fileID]bool{}
 	for _, dir := range dirs {
 		list, err := os.ReadDir(dir.Path)
@@ -115,12 +185,10 @@ func indexDirs(dirs []Source, machine arch.Machine) map[string][]Source {
 				continue
 			}
 			seen[id] = true
-			for _, name := range providesOf(src, machine) {
-				index[name] = append(index[name], src)
-			}
+			x.enter(src, machine)
 		}
 	}
-	return index
+	return x
 }
 
 // fileID is the identity of a file: one that is reached on two ways, through a
@@ -137,23 +205,25 @@ func identity(path string) (id fileID, ok bool) {
 	return fileID{st.Dev, st.Ino}, true
 }
 
-// providesOf returns the names that the object in a file would provide.
-func providesOf(src Source, machine arch.Machine) []string {
+// enter reads an object and enters what it would be.
+func (x *index) enter(src Source, machine arch.Machine) {
 	raw, err := readFile(src, newMemory)
 	if err != nil {
-		return nil
+		return
 	}
 	o, err := elfload.Parse(src.Name, "", raw)
 	if err != nil || o.Machine != machine {
-		return nil
+		return
 	}
-	lm, err := link.Gather(link.Unit{Name: moduleName(ModuleSpec{Files: []Source{src}}), Objects: []*elfload.Object{o}})
+	spec := ModuleSpec{Files: []Source{src}}
+	lm, err := link.Gather(link.Unit{Name: moduleName(spec), Objects: []*elfload.Object{o}})
 	if err != nil {
-		return nil
+		return
 	}
-	var provided []string
+	name := nameOf(spec, lm)
+	x.modules[name] = append(x.modules[name], src)
 	for _, id := range lm.Offers() {
-		provided = append(provided, lm.Names[id].Name)
+		name := lm.Names[id].Name
+		x.providers[name] = append(x.providers[name], src)
 	}
-	return provided
 }

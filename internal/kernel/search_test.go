@@ -29,7 +29,7 @@ func (l *library) find(dirs []string, needs ...use) (*Change, error) {
 	for _, d := range dirs {
 		search = append(search, Source{Name: d, Path: d})
 	}
-	return l.Load(LoadRequest{Modules: []ModuleSpec{l.spec(&toy{name: "main", uses: needs})}, Search: search})
+	return l.Load(l.Context(), LoadRequest{Modules: []ModuleSpec{l.spec(&toy{name: "main", uses: needs})}, Search: search})
 }
 
 func loadedNames(c *Change) (names []string) {
@@ -128,6 +128,6 @@ func TestPipe(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := b.Load(LoadRequest{Modules: []ModuleSpec{{Files: []Source{{Name: "pipe.o", Path: pipe}}}}})
+	_, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{{Files: []Source{{Name: "pipe.o", Path: pipe}}}}})
 	refused(t, err, diag.ErrIO, "pipe.o: not a regular file")
 }

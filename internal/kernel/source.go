@@ -15,6 +15,7 @@ import (
 
 	"klink/internal/diag"
 	"klink/internal/elfload"
+	"klink/internal/kpi"
 	"klink/internal/link"
 )
 
@@ -78,11 +79,15 @@ func moduleName(spec ModuleSpec) string {
 	return base
 }
 
+// ownName is what klink's own kernel object is called.
+const ownName = "klink.o"
+
 // readObjects reads the files of a spec and picks the archive members that it takes.
 func readObjects(spec ModuleSpec, mem memory) ([]*elfload.Object, error) {
 	var set link.Candidates
 	var errs diag.List
-	for _, src := range spec.Files {
+	machine := spec.machine
+	for i, src := range spec.Files {
 		raw, err := readFile(src, mem)
 		if err != nil {
 			errs.Add(err)
@@ -92,22 +97,33 @@ func readObjects(spec ModuleSpec, mem memory) ([]*elfload.Object, error) {
 			o, err := elfload.Parse(src.Name, "", raw)
 			errs.Add(err)
 			set.Take(o)
+			if i == 0 && o != nil {
+				machine = o.Machine
+			}
 			continue
 		}
 		members, err := elfload.Members(src.Name, raw)
 		errs.Add(err)
-		for _, m := range members {
+		for n, m := range members {
 			if !m.IsELF() {
 				continue // a note or an index that is no object, as linkers pass over
 			}
 			o, err := elfload.Parse(src.Name, m.Name, m.Data)
 			errs.Add(err)
+			if i == 0 && n == 0 && o != nil {
+				machine = o.Machine
+			}
 			if spec.WholeArchive {
 				set.Take(o)
 			} else {
 				set.Offer(o)
 			}
 		}
+	}
+	if spec.own {
+		o, err := elfload.Parse(ownName, "", kpi.Object(machine))
+		errs.Add(err)
+		set.Take(o)
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"strconv"
+
+	"klink/internal/arch"
 )
 
 // Addr is an address in the arena (or wherever a link was based). In JSON it is a
@@ -35,6 +37,10 @@ type ModuleSpec struct {
 	Files        []Source `json:"files"`
 	Private      []string `json:"private,omitempty"`      // names kept to the module
 	WholeArchive bool     `json:"wholeArchive,omitempty"` // take every member of an archive, not only needed ones
+
+	boot    bool         // it is the kernel
+	own     bool         // klink's own kernel object belongs to it
+	machine arch.Machine // of that object, if no file tells
 }
 
 // LoadRequest asks for a load: all modules or none.
@@ -42,6 +48,7 @@ type LoadRequest struct {
 	Modules []ModuleSpec `json:"modules"`
 	Search  []Source     `json:"search,omitempty"` // directories in which missing names are looked for
 	DryRun  bool         `json:"dryRun,omitempty"`
+	Limit   int64        `json:"limit,omitempty"` // of each INIT, ns; 0: DefaultCallLimit, below 0: none
 }
 
 // UnloadRequest asks for an unload: all modules or none. A name is a module's, or
@@ -49,19 +56,34 @@ type LoadRequest struct {
 type UnloadRequest struct {
 	Modules []string `json:"modules"`
 	DryRun  bool     `json:"dryRun,omitempty"`
+	Wait    int64    `json:"wait,omitempty"` // limit of each of CATCH, grace and FINI, ns; 0: DefaultUnloadWait
 }
+
+// DefaultUnloadWait is how long each step of an unload may take, ns.
+const DefaultUnloadWait = 5_000_000_000
 
 // Change reports what a load or unload did, or with DryRun would do.
 type Change struct {
-	DryRun   bool         `json:"dryRun,omitempty"`
-	Loaded   []ModuleInfo `json:"loaded,omitempty"`
-	Unloaded []ModuleInfo `json:"unloaded,omitempty"`
-	Moves    []MoveInfo   `json:"moves,omitempty"` // symbols whose current provider changed, sorted by name
-	Hidden   []HiddenInfo `json:"hidden,omitempty"`
-	Absent   []AbsentInfo `json:"absent,omitempty"`
-	Sites    int          `json:"sites"` // call instructions rewritten in modules that were there before
-	Entries  int          `json:"entries"`
-	Bytes    int          `json:"bytes"` // bytes of live text that changed
+	DryRun   bool          `json:"dryRun,omitempty"`
+	Loaded   []ModuleInfo  `json:"loaded,omitempty"`
+	Unloaded []ModuleInfo  `json:"unloaded,omitempty"`
+	Moves    []MoveInfo    `json:"moves,omitempty"` // symbols whose current provider changed, sorted by name
+	Hidden   []HiddenInfo  `json:"hidden,omitempty"`
+	Absent   []AbsentInfo  `json:"absent,omitempty"`
+	Sites    int           `json:"sites"` // call instructions rewritten in modules that were there before
+	Entries  int           `json:"entries"`
+	Bytes    int           `json:"bytes"` // bytes of live text that changed
+	Switch   *SwitchTiming `json:"-"`     // how long the switch took; nil in a dry run, or when no site moved
+}
+
+// SwitchTiming is where the time of one switch went, ns.
+type SwitchTiming struct {
+	Sites    int   `json:"sites"`    // that the switch rewrote, those of new modules and entries too
+	Plan     int64 `json:"plan"`     // finding the sites and comparing them with what klink wrote there
+	Publish  int64 `json:"publish"`  // writing the table for those who meet a trap
+	Barriers int64 `json:"barriers"` // waiting until every thread sees the text as it stands
+	Write    int64 `json:"write"`    // all else: storing to the sites
+	Total    int64 `json:"total"`    // from the first trap on, the plan left out
 }
 
 // MoveInfo is one symbol (or one module's super_ symbol) that follows a new provider.
@@ -260,7 +282,23 @@ type Status struct {
 	ArenaSize uint64       `json:"arenaSize"`
 	Regions   []RegionInfo `json:"regions"`
 	Walls     []WallInfo   `json:"walls"`
+	Runner    RunnerInfo   `json:"runner"`
 }
+
+// RunnerInfo describes the process that runs modules' code.
+type RunnerInfo struct {
+	State   string `json:"state"`             // RunnerNone, RunnerRunning, RunnerLost
+	Pid     int    `json:"pid,omitempty"`     // of the process
+	Threads int    `json:"threads,omitempty"` // how many calls can run at the same time
+	Why     string `json:"why,omitempty"`     // there is none, or it was lost
+}
+
+// States of the runner.
+const (
+	RunnerNone    = "none"    // the host only links
+	RunnerRunning = "running" // it is there
+	RunnerLost    = "lost"    // it died, and with it what its threads did
+)
 
 // RegionInfo is the use of one region of the arena, bytes.
 type RegionInfo struct {

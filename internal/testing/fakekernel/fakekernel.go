@@ -5,6 +5,7 @@
 package fakekernel
 
 import (
+	"context"
 	"path"
 	"path/filepath"
 	"slices"
@@ -19,8 +20,11 @@ import (
 // fields are set before it is used.
 type Kernel struct {
 	Hook func(call string) // called first by every method, with its name; may panic or block
+	Lost bool              // the runner is lost
 
 	mu      sync.Mutex
+	jobs    []kernel.CallReport // begun and not waited for
+	begun   int                 // jobs, so far
 	modules []kernel.ModuleInfo
 	closed  bool
 }
@@ -86,7 +90,7 @@ func (k *Kernel) add(spec kernel.ModuleSpec, dry bool) (kernel.ModuleInfo, error
 }
 
 // Boot loads the module "kernel".
-func (k *Kernel) Boot(specs []kernel.ModuleSpec) (*kernel.Change, error) {
+func (k *Kernel) Boot(_ context.Context, specs []kernel.ModuleSpec) (*kernel.Change, error) {
 	defer k.enter("boot")()
 	c := &kernel.Change{}
 	for _, s := range specs {
@@ -100,7 +104,7 @@ func (k *Kernel) Boot(specs []kernel.ModuleSpec) (*kernel.Change, error) {
 }
 
 // Load loads all modules or none.
-func (k *Kernel) Load(r kernel.LoadRequest) (*kernel.Change, error) {
+func (k *Kernel) Load(_ context.Context, r kernel.LoadRequest) (*kernel.Change, error) {
 	defer k.enter("load")()
 	before := len(k.modules)
 	c := &kernel.Change{DryRun: r.DryRun}
@@ -128,7 +132,7 @@ func (k *Kernel) Load(r kernel.LoadRequest) (*kernel.Change, error) {
 }
 
 // Unload unloads all modules or none; "kernel" stays.
-func (k *Kernel) Unload(r kernel.UnloadRequest) (*kernel.Change, error) {
+func (k *Kernel) Unload(_ context.Context, r kernel.UnloadRequest) (*kernel.Change, error) {
 	defer k.enter("unload")()
 	c := &kernel.Change{DryRun: r.DryRun}
 	left := slices.Clone(k.modules)
@@ -249,7 +253,12 @@ func (k *Kernel) Disassemble(what string) (*kernel.Listing, error) {
 // Status describes the fake.
 func (k *Kernel) Status() kernel.Status {
 	defer k.enter("status")()
+	run := kernel.RunnerInfo{State: kernel.RunnerRunning, Pid: 4711, Threads: 128}
+	if k.Lost {
+		run = kernel.RunnerInfo{State: kernel.RunnerLost, Why: "the runner was killed by signal 9"}
+	}
 	return kernel.Status{
+		Runner:  run,
 		Machine: "x86-64", Modules: len(k.modules), ArenaBase: 0x10000000, ArenaSize: 64 << 20,
 		Regions: []kernel.RegionInfo{{Name: "text", Addr: 0x10000000, Size: 32 << 20, Used: 412}},
 		Walls:   []kernel.WallInfo{{Name: "seal", Up: true}, {Name: "mdwe", Why: "Linux 6.3 has it first"}},

@@ -1,0 +1,176 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"klink/internal/aliasstack"
+	"klink/internal/arch"
+	"klink/internal/diag"
+	"klink/internal/link"
+	"klink/internal/runner"
+)
+
+// Who is inside of a module: klink looks at every thread itself, at its program
+// counter, its registers, the words of its stack, and the function that it is still to
+// start. A word counts whatever it is there for: a stale one delays an unload, a missed
+// one would reclaim text under a thread.
+
+// area is what a module's text covers: its block, and the entries that lead nowhere else:
+// those of its super_ symbols, which go with it, and of symbols that it alone provides.
+type area struct {
+	m       *module
+	lo, hi  uint64
+	entries []uint64
+	mask    uint64 // of the bits of a word that are an address
+}
+
+// addressBits are the bits of a word that are compared with text: aarch64 signs return
+// addresses in the others.
+var addressBits = map[arch.Machine]uint64{arch.AMD64: ^uint64(0), arch.ARM64: 1<<48 - 1}
+
+// area returns what m covers. The caller holds the lock.
+func (k *Kernel) area(m *module) area {
+	a := area{m: m, lo: m.at[link.Text], hi: m.at[link.Text] + m.lm.Size[link.Text], mask: addressBits[k.machine]}
+	for _, s := range k.stacks.Supers(m.id) {
+		if at, ok := k.entries.at[s]; ok {
+			a.entries = append(a.entries, at)
+		}
+	}
+	for _, id := range m.offers {
+		slot, _ := k.stacks.Lookup(m.lm.Names[id].Name)
+		if at, ok := k.entries.at[slot]; ok && slices.Contains([]aliasstack.ModuleID{0, m.id}, k.current(slot).Module) {
+			a.entries = append(a.entries, at)
+		}
+	}
+	return a
+}
+
+// has says that a word is an address in the area. The end counts: it is where a call
+// that is a function's last instruction returns to.
+func (a *area) has(word uint64) bool {
+	word &= a.mask
+	if word-a.lo <= a.hi-a.lo && a.hi > a.lo {
+		return true
+	}
+	for _, e := range a.entries {
+		if word-e < entryRoom {
+			return true
+		}
+	}
+	return false
+}
+
+// entryRoom is more than an entry has, bytes.
+const entryRoom = 16
+
+// inside says whether a thread is inside of the area, and by which address.
+func (a *area) inside(v *runner.View) (addr uint64, in bool) {
+	if v.State == runner.Idle {
+		return 0, false
+	}
+	if a.has(v.Regs.PC) {
+		return v.Regs.PC & a.mask, true
+	}
+	if a.has(v.Fn) || len(v.Stack) == 0 { // without a stack to look at, it may be anywhere
+		return v.Fn, true
+	}
+	for stack := v.Stack; len(stack) >= 8; stack = stack[8:] {
+		if w := binary.LittleEndian.Uint64(stack); a.has(w) {
+			return w & a.mask, true
+		}
+	}
+	for _, r := range v.Regs.R {
+		if a.has(r) {
+			return r & a.mask, true
+		}
+	}
+	return 0, false
+}
+
+// look is how often a thread that is inside is looked at again: often enough that an
+// unload does not wait for klink, seldom enough that the thread gets on.
+const look = 500 * time.Microsecond
+
+// outside waits until each thread, but those that skip says, has been seen outside of
+// all areas, and returns who has not after limit, by module. Strangers, threads that
+// are not the runner's own, are inside of everything.
+func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.View, *area) bool) map[*module]string {
+	deadline := time.Now().Add(limit)
+	waiting := make([]int, k.live.run.Threads())
+	for i := range waiting {
+		waiting[i] = i
+	}
+	for {
+		left := map[*module]string{}
+		var again []int
+		for _, i := range waiting {
+			if k.insideAny(areas, i, skip, left) {
+				again = append(again, i)
+			}
+		}
+		waiting = again
+		if tids, err := k.live.run.Strangers(); err != nil || len(tids) > 0 {
+			for i := range areas {
+				left[areas[i].m] = fmt.Sprintf("the runner has threads that klink did not make: %v %v", tids, err)
+			}
+		} else if len(waiting) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) || k.live.lost() != nil {
+			return left
+		}
+		time.Sleep(look)
+	}
+}
+
+// insideAny looks at thread i, and notes in left whom it is inside of.
+func (k *Kernel) insideAny(areas []area, i int, skip func(*runner.View, *area) bool, left map[*module]string) bool {
+	v, err := k.live.run.Inspect(i)
+	in := false
+	for a := range areas {
+		area := &areas[a]
+		if err != nil {
+			left[area.m] = fmt.Sprintf("thread %d cannot be looked at: %v", i, err)
+			in = true
+			continue
+		}
+		addr, is := area.inside(&v)
+		if !is || skip != nil && skip(&v, area) {
+			continue
+		}
+		in = true
+		if left[area.m] == "" {
+			left[area.m] = k.whereabouts(i, &v, addr)
+		}
+	}
+	return in
+}
+
+// whereabouts says what a thread does that is inside by addr.
+func (k *Kernel) whereabouts(i int, v *runner.View, addr uint64) string {
+	k.mu.Lock()
+	place := k.frame(k.names(), addr).String()
+	k.mu.Unlock()
+	switch v.State {
+	case runner.Sleeping:
+		return fmt.Sprintf("thread %d is inside, at %s, asleep on %s for %v", i, place, diag.Quote(v.SleepWhy), v.Since.Round(time.Millisecond))
+	default:
+		return fmt.Sprintf("thread %d is inside, at %s", i, place)
+	}
+}
+
+// prove waits until nobody is inside of any of the modules and returns those whom
+// somebody is inside of when the limit is over, with who it is. The caller has the
+// turn, not the lock, and has made sure that nobody new can enter.
+func (k *Kernel) prove(mods []*module, limit time.Duration) map[*module]string {
+	k.mu.Lock()
+	areas := make([]area, len(mods))
+	for i, m := range mods {
+		areas[i] = k.area(m)
+	}
+	k.mu.Unlock()
+	return k.outside(areas, limit, nil)
+}
