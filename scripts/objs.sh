@@ -61,6 +61,9 @@ usual_flags() {
 	echo "$_f -ffile-prefix-map=$objs=."
 }
 
+# What a module is compiled with: the headers of klink's kernel, as klink cc does it.
+kpi_flags="-nostdinc -I../../internal/kpi/include -D_KERNEL -D_MODULE -DDIAGNOSTIC -fasynchronous-unwind-tables -fno-strict-aliasing"
+
 # expand MACHINE FLAG...: the flags of a row, for this machine.
 expand() {
 	_m=$1
@@ -71,6 +74,8 @@ expand() {
 		arm64.@kernel) echo "-mgeneral-regs-only" ;;
 		amd64.@cf) echo "-fcf-protection=full" ;;
 		arm64.@cf) echo "-mbranch-protection=standard" ;;
+		amd64.@kpi) echo "$kpi_flags -isystem $(gcc -print-file-name=include) -Wa,-mshared" ;;
+		arm64.@kpi) echo "$kpi_flags -isystem $(aarch64-linux-gnu-gcc -print-file-name=include) -moutline-atomics" ;;
 		*.@*) die "objs.table: no flags are called $_w" ;;
 		*) echo "$_w" ;;
 		esac

@@ -3,11 +3,14 @@ package link_test
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"klink/internal/arch"
+	"klink/internal/elfload"
 	"klink/internal/link"
 	"klink/internal/testing/objbuild"
 )
@@ -106,7 +109,7 @@ func TestBadModInfo(t *testing.T) {
 	set := func(change func(*objbuild.Section)) *objbuild.Builder { return good().With(change) }
 	sym := func(n int, symbol string, addend int64) *objbuild.Builder {
 		b := good().Undef("und").Data(".data", make([]byte, 8)).Local("datum", 0, 8).Local("ifunc", 0, 0).Change(func(s *objbuild.Symbol) { s.Section, s.Type = ".text", objbuild.IFunc }).
-			Abs("abs", 5).Text(".bytes", []byte("full")).SectionSymbol(".bytes").Global("glo", 0, 4)
+			Abs("abs", 5).Text(".note", make([]byte, 4)).With(func(s *objbuild.Section) { s.Flags &^= objbuild.Alloc }).Local("note", 0, 4).Text(".bytes", []byte("full")).SectionSymbol(".bytes").Global("glo", 0, 4)
 		return b.SetReloc(".modinfo", n, "r_sym", uint64(b.Image().SymbolIndex(symbol))).SetReloc(".modinfo", n, "r_addend", uint64(addend))
 	}
 	// At the end of the section there is no room for a record.
@@ -167,6 +170,7 @@ func TestBadModInfo(t *testing.T) {
 		"cmd absolute":     {sym(0, "abs", 0), fmt.Sprintf(noCmd, "abs")},
 		"cmd and addend":   {sym(0, "glo", 1), fmt.Sprintf(noCmd, "glo")},
 		"cmd ifunc":        {sym(0, "ifunc", 0), fmt.Sprintf(noCmd, "ifunc")},
+		"cmd not loaded":   {sym(0, "note", 0), fmt.Sprintf(noCmd, "note")},
 		"cmd outside":      {sym(0, ".text", 16), fmt.Sprintf(noCmd, ".text")},
 		"number for cmd":   {good().SetReloc(".modinfo", 0, "r_type", 0).Edit(func(im *objbuild.Image) { plant(im.Bytes) }), "a.o:(.modinfo+0x10): an address without a relocation in a MODULE record"},
 	} {
@@ -187,4 +191,32 @@ func TestBadModInfo(t *testing.T) {
 func plant(file []byte) {
 	at := bytes.Index(file, []byte{3, 2, 1, 0, 7, 0, 0, 0})
 	file[at+9] = 0x10
+}
+
+// TestModInfoFixtures: records as compilers make them.
+func TestModInfoFixtures(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/objs/module/record*.kmod")
+	if err != nil || len(files) < 14 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := elfload.Parse(filepath.Base(file), "", raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lm := gather(t, link.Unit{Name: "m", Objects: []*elfload.Object{o}})
+		if i := lm.Info(); i == nil || i.Name != "record" || i.Class != 3 || !slices.Equal(i.Required, []string{"first", "second"}) {
+			t.Errorf("%s: %+v", file, i)
+		}
+		at, ok := lm.Modcmd(blocks)
+		for i := range o.Symbols {
+			if s := &o.Symbols[i]; s.Name == "record_modcmd" && at != lm.Symbol(0, i, blocks) || !ok {
+				t.Errorf("%s: modcmd at %#x, %v", file, at, ok)
+			}
+		}
+	}
 }

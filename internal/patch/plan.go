@@ -227,7 +227,7 @@ func (p *planner) run(l *list, move *Move, next uint64) {
 		}
 		p.last = max(p.last, sites[n-1].Addr)
 		sites = sites[n:]
-		if p.last < next {
+		if p.last < next && (len(sites) == 0 || p.last < sites[0].Addr) {
 			p.order()
 			if len(p.s.edits)-p.done >= block {
 				p.compare()

@@ -188,6 +188,52 @@ func TestRunnerDies(t *testing.T) {
 	}
 }
 
+// TestOrder: sites of several symbols and modules that lie mixed, in few lists or in
+// many, come out by address and compared, whatever the lists' lengths.
+func TestOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(arch.AMD64, 64<<10)
+		n := rapid.SampledFrom([]int{1, 10, 100, block - 1, block, 3 * block}).Draw(t, "sites")
+		slots := rapid.IntRange(1, 4).Draw(t, "slots")
+		modules := rapid.IntRange(1, 4).Draw(t, "modules")
+		mixed := rapid.IntRange(1, n).Draw(t, "mixed") // so many sites in a row may be anyone's
+		seed := rapid.Uint64().Draw(t, "seed")
+		lists := map[[2]uint32][]Site{}
+		var moves []Move
+		for i := range n {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			owner := [2]uint32{uint32(i / mixed % modules), uint32(i / mixed % slots)}
+			if seed>>60 < 4 {
+				owner = [2]uint32{uint32(seed >> 40 % uint64(modules)), uint32(seed >> 20 % uint64(slots))}
+			}
+			lists[owner] = append(lists[owner], Site{Addr: w.room(5, 1, seed>>50%9), Form: insn.Call32})
+		}
+		for slot := range uint32(slots) {
+			w.leads[slot] = 0x10800000 + uint64(slot)*16
+			moves = append(moves, Move{slot, w.leads[slot], 0x10900000})
+		}
+		for owner, sites := range lists {
+			w.add(owner[0], owner[1], sites)
+		}
+		s, err := Plan(w.mem, arch.AMD64, &w.index, moves)
+		if err != nil || s.Len() != n {
+			t.Fatal(s.Len(), err)
+		}
+		if err := s.Run(newWatch(t, w, moves)); err != nil {
+			t.Fatal(err)
+		}
+		at := rapid.Uint64Range(0, uint64(n)-1).Draw(t, "tampered")
+		e := s.Edits()[at]
+		w.mem.Bytes(uint64(e.Addr), 1)[0] ^= 1
+		for i := range moves {
+			moves[i].Old, moves[i].New = moves[i].New, moves[i].Old
+		}
+		if _, err := Plan(w.mem, arch.AMD64, &w.index, moves); !errors.Is(err, diag.ErrTextChanged) || len(diag.Lines(err)) != 1 {
+			t.Fatalf("one site was changed: %v", err)
+		}
+	})
+}
+
 func TestNothingToDo(t *testing.T) {
 	w := everyForm(arch.AMD64)
 	s, err := Plan(w.mem, arch.AMD64, &w.index, someMoves[3:])

@@ -235,6 +235,46 @@ func TestCallThatCannotBeEnded(t *testing.T) {
 	})
 }
 
+// A runner that does not answer is waited for no longer than the limit.
+func TestNoAnswer(t *testing.T) {
+	shorten(t, 50*time.Millisecond)
+	lostBy(t, "the runner's service thread gave no answer within 50ms", func(w *world) *Job {
+		if err := unix.Kill(w.Pid(), unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		wantLost(t, w.Barrier(true), "gave no answer")
+		return nil
+	})
+}
+
+// One that dies meanwhile is not waited for at all.
+func TestKilledWhileItIsWaitedFor(t *testing.T) {
+	shorten(t, time.Hour)
+	lostBy(t, "the runner was killed by signal 9", func(w *world) *Job {
+		if err := unix.Kill(w.Pid(), unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		ends := make(chan error, 2)
+		go func() { ends <- w.Flush(textAddr, textAddr+64) }()
+		go func() { _, err := w.Inspect(0); ends <- err }() // busy, and held
+		eventually(t, "the command and the signal are there", func() bool {
+			return w.mail.cmdSeq.Load() == 1 && w.workers[0].ctl.park.Load() == 1
+		})
+		if err := unix.Kill(w.Pid(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			select {
+			case err := <-ends:
+				wantLost(t, err, "the runner was killed by signal 9")
+			case <-time.After(time.Minute):
+				t.Fatal("a wait for a dead runner does not end")
+			}
+		}
+		return nil
+	})
+}
+
 func TestKilled(t *testing.T) {
 	w, _ := lostBy(t, "the runner was killed by signal 9", func(w *world) *Job {
 		if err := unix.Kill(w.Pid(), unix.SIGKILL); err != nil {
@@ -254,5 +294,67 @@ func TestFaultInWords(t *testing.T) {
 	}
 	if got := fmt.Sprint(Sleeping, State(9)); got != "sleeping state 9" {
 		t.Error(got)
+	}
+}
+
+// What the words of a thread are taken for, without one.
+func TestStages(t *testing.T) {
+	r := still()
+	j, err := r.Begin(Call{Fn: 1, Limit: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A fault of its own, past the limit, is not the limit's doing.
+	c := j.w.ctl
+	j.expired = true
+	c.signo.Store(uint32(unix.SIGILL))
+	c.fault.Store(j.w.post)
+	r.scan()
+	if f := j.result.Fault; f == nil || f.Limit || j.w.stage != released || c.release.Load() != j.w.post || j.Result() != nil {
+		t.Errorf("%v in stage %d", f, j.w.stage)
+	}
+	r.settle = 5
+	c.done.Store(j.w.post)
+	r.scan()
+	if j.w.stage != settling || c.fn.Load() != 5 || j.Result() != nil {
+		t.Errorf("stage %d, fn %d", j.w.stage, c.fn.Load())
+	}
+	// A thread that is not told of its job yet has not ended it.
+	next := r.assign(r.take(), Call{Fn: 2})
+	r.scan()
+	if next.Result() != nil || next.w.stage != assigned {
+		t.Errorf("ended before it began: %+v", next.Result())
+	}
+	r.start(next)
+	for _, j := range []*Job{j, next} {
+		j.w.ctl.done.Store(j.w.post)
+	}
+	r.scan()
+	if j.Result() == nil || next.Result() == nil || len(r.idle) != 2 {
+		t.Errorf("%d idle", len(r.idle))
+	}
+}
+
+// A record is no larger than it may be, wherever SP points.
+func TestFaultRecordIsBounded(t *testing.T) {
+	r := still()
+	w := r.workers[1]
+	for _, c := range []struct {
+		sp   uint64
+		size int
+	}{
+		{w.stackLo, maxFaultStack},
+		{w.stackHi - 100, 104},
+		{w.stackHi - 8, 8},
+		{w.stackHi, 0}, {w.stackLo - 1, 0}, {0, 0}, {^uint64(0), 0},
+	} {
+		w.ctl.faultRegs.sp.Store(c.sp)
+		f := w.fault(r.stacks)
+		if len(f.Stack) != c.size || f.Spilled != (c.sp == w.stackLo) || f.StackAddr != c.sp&^7 {
+			t.Errorf("SP %#x: %d bytes from %#x, more: %v", c.sp, len(f.Stack), f.StackAddr, f.Spilled)
+		}
+		if _, all := w.deep(r.stacks, c.sp); len(all) > stackSize {
+			t.Errorf("SP %#x: %d bytes", c.sp, len(all))
+		}
 	}
 }

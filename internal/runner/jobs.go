@@ -207,11 +207,6 @@ func (r *Runner) start(j *Job) {
 // call posts one call to a thread that is idle.
 func (w *worker) call(fn uint64, args []uint64, times uint64) {
 	c := w.ctl
-	// What a call that was given up left behind is nobody's any more.
-	if asleep := c.sleep.Load(); asleep&1 != 0 {
-		c.sleep.Store(asleep + 1)
-	}
-	c.critical.Store(0)
 	c.calls.Store(0)
 	c.fn.Store(fn)
 	for i := range c.arg {

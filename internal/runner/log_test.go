@@ -186,14 +186,19 @@ func TestLogOpenSlot(t *testing.T) {
 
 func TestLogHeadIsNonsense(t *testing.T) {
 	r := paper()
-	for _, head := range []uint64{1 << 63, 5, ^uint64(0), 0, 1 << 40, 1 << 32} {
+	for _, head := range []uint64{1 << 31, 1 << 63, 5, ^uint64(0), 0, 1 << 40, 1 << 32} {
 		r.mail.logHead.Store(head)
 		r.log.collect(r, false)
 	}
 	r.write(0, "still here", false)
 	r.log.collect(r, false)
+	n := r.mail.logHead.Add(1) - 1
+	seq := r.slotAt(n, 1, "too long", false)
+	r.ctl.line(r.cfg.logOff(), int(n%logSlots)).length.Store(lineGoesOn - 1)
+	seq.Store(n + 1)
+	r.log.collect(r, false)
 	lines, _ := r.Lines(0, 1<<30)
-	if n := len(lines); n == 0 || lines[n-1].Text != "still here" {
+	if n := len(lines); n < 2 || lines[n-2].Text != "still here" || !strings.HasPrefix(lines[n-1].Text, "too long") {
 		t.Errorf("%d lines", n)
 	}
 	r.log.rest()

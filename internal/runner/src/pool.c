@@ -27,46 +27,66 @@ _Noreturn void klink_thread_start(u32 i)
 }
 
 /*
- * A tally is the table of values under construction. Where to look first is the one
- * behind the last hit, after the last hit itself: equal results cost one comparison,
- * and so do results that take turns, however many they are.
+ * A tally is the table of values under construction, with an index to find a value in
+ * it: places by hash, 1 + where the value stands, 0 for none; twice as many as there
+ * are values, so that a search ends soon. The last hit is looked at first: equal results
+ * cost one comparison. The index lies on the stack, where module code can spoil it, so
+ * it is bounded like all else: then counts are wrong, and nothing else.
  */
+#define PLACES		512
+#define PLACE(value)	((u64)(value) * 0x9e3779b97f4a7c15 >> 55)	/* Knuth, TAOCP 3, 6.4: multiplicative hashing */
+
 struct tally {
 	struct klink_values *values;
 	u64 used;
 	u64 last;
+	u8 index[PLACES];
 };
 
 /* count adds value to the table; 0 if there is no room for it. */
 static int count(struct tally *y, u64 value)
 {
 	struct klink_value *v = y->values->v;
+	u64 place = PLACE(value), used = y->used;
 
-	for (u64 n = 0, k = y->last; n < y->used; n++) {
-		if (v[k].value == value) {
+	if (y->last < used && v[y->last].value == value) {
+		v[y->last].count++;
+		return 1;
+	}
+	for (int n = 0; n < PLACES && y->index[place]; n++) {
+		u64 k = y->index[place] - 1;
+
+		if (k < used && v[k].value == value) {
 			v[k].count++;
 			y->last = k;
 			return 1;
 		}
-		if (++k >= y->used)
-			k = 0;
+		place = (place + 1) % PLACES;
 	}
-	if (y->used == KLINK_VALUES)
+	if (used >= KLINK_VALUES)
 		return 0;
-	y->last = y->used;
-	v[y->last].value = value;
-	v[y->last].count = 1;
-	store(&y->values->used, ++y->used);
+	v[used].value = value;
+	v[used].count = 1;
+	y->index[place] = (u8)(used + 1);
+	y->last = used;
+	y->used = used + 1;
+	store(&y->values->used, y->used);
 	return 1;
 }
 
 /* run makes the posted call. Where fn leads is not checked: what is no code faults. */
 static void run(struct klink_thread *t)
 {
-	struct tally y = { (void *)((u64)t + KLINK_VALUES_OFF), 0, 0 };
+	struct tally y;
 	u64 fn = t->fn, times = t->times, before = 0;
 	u64 arg[8];
 
+	y.values = (void *)((u64)t + KLINK_VALUES_OFF);
+	y.used = y.last = 0;
+	for (int k = 0; k < PLACES; k++) {
+		y.index[k] = 0;
+		__asm__ volatile("");	/* or the compiler calls a memset that is not there */
+	}
 	for (int k = 0; k < 8; k++)
 		arg[k] = t->arg[k];
 	for (u64 n = 0; n < times || n == 0; n++) {

@@ -1,0 +1,5 @@
+/* Another function for the driver's sites. */
+void
+switch_target(void)
+{
+}
