@@ -6,6 +6,9 @@ GO          ?= go
 KLINK_CACHE ?= $(CURDIR)/.cache
 GOLANGCI_VERSION = v2.15.0
 FUZZTIME    ?= 30s
+HAMMER_SECONDS ?= 60
+HAMMER_THREADS ?= 2
+HAMMER_SEED    ?= 1
 ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 
 export KLINK_CACHE
@@ -35,6 +38,10 @@ test: tools ## run every test that needs no special rights
 .PHONY: test-race
 test-race: tools ## the same under the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: test-arm64
+test-arm64: ## run the tests on an aarch64 Linux kernel, emulated if need be
+	@GO="$(GO)" scripts/vm.sh
 
 .PHONY: tools
 tools: ## bring the cross binutils that the tests compare with
@@ -66,6 +73,7 @@ generated: ## compare generated files and fixtures with their sources
 	$(GO) mod tidy -diff
 	@scripts/tools.sh compilers
 	@scripts/objs.sh --check
+	@scripts/runner.sh --check
 
 .PHONY: cross
 cross: ## the whole tree, tests too, compiles for aarch64
@@ -76,6 +84,11 @@ objs: ## rebuild the fixtures in testdata/objs
 	@scripts/tools.sh compilers
 	@scripts/objs.sh
 
+.PHONY: runner
+runner: ## rebuild the program that executes module code
+	@scripts/tools.sh compilers
+	@scripts/runner.sh
+
 .PHONY: golden
 golden: bin/klink ## rewrite the golden texts; look at the diff
 	$(GO) test ./cmd/klink ./internal/cli ./internal/reloc -update
@@ -85,6 +98,10 @@ corpus: bin/klink tools ## link all of Debian's cloud kernel modules, both machi
 	@scripts/corpus.sh fetch
 	@scripts/corpus.sh link
 	@$(GO) run ./internal/testing/corpus linux-cloud-amd64=$(KLINK_CACHE)/corpus/amd64 linux-cloud-arm64=$(KLINK_CACHE)/corpus/arm64
+
+.PHONY: hammer
+hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long
+	@$(GO) run ./internal/testing/hammer -seconds $(HAMMER_SECONDS) -threads $(HAMMER_THREADS) -seed $(HAMMER_SEED)
 
 .PHONY: bench
 bench: bin/klink ## measure against ld.lld and GNU ld, side by side

@@ -4,6 +4,8 @@
 #   tools.sh ld-arm64    aarch64-linux-gnu-ld, the oracle of aarch64's bytes
 #   tools.sh compilers   what `make objs` uses: gcc and g++ for both machines, clang, rustc
 #   tools.sh bench       ld.lld, to compare speed with
+#   tools.sh vm [VER]    qemu-system-aarch64, and below tools/vm Linux for it: "linux", the
+#                        newest at hand, or "linux-VER", one whose version begins with VER
 #   tools.sh env         print the shell lines that put the tools on PATH
 #
 # They come from Debian, unpacked below ${KLINK_CACHE:-.cache}/tools; nothing is
@@ -120,6 +122,49 @@ compilers() {
 	brought compilers
 }
 
+# vm_linux NAME VERSION SUITE...: tools/vm/NAME, the newest cloud kernel for aarch64
+# whose version begins with that, of the first of these Debian releases that can be
+# had; else false. Its modules are not kept.
+vm_linux() {
+	_to=$tools/vm/$1 _version=$2
+	[ -f "$_to" ] && return
+	shift 2
+	mkdir -p "$tools/vm"
+	apt_lock "$cache"
+	[ -f "$_to" ] && return
+	for _s; do
+		# In a shell of its own: a failure is the end of that release only.
+		(vm_linux_of "$_s") && return
+	done
+	false
+}
+
+vm_linux_of() {
+	apt_open "$cache" "$1"
+	_pkg=$(apt_search "^linux-image-$_version[^-]*(-[0-9]+)?-cloud-arm64\$" | tail -n 1)
+	[ -n "$_pkg" ] || die "Debian's lists of $1 have no such linux-image-*-cloud-arm64"
+	rm -rf "$tools/vm/.deb"
+	apt_unpack "$tools/vm/.deb" "$_pkg:arm64"
+	mv "$tools"/vm/.deb/boot/vmlinuz-* "$_to" || die "$_pkg has no kernel"
+	rm -rf "$tools/vm/.deb"
+}
+
+vm() {
+	if ! [ -f "$tools/vm.stamp" ] && ! have qemu-system-aarch64 && bring vm qemu-system-arm; then
+		wrap qemu-system-aarch64 usr/bin/qemu-system-aarch64
+		"$tools/bin/qemu-system-aarch64" --version >/dev/null || die "$tools/bin/qemu-system-aarch64 does not run"
+		brought vm
+	fi
+	case ${1-} in
+	'')
+		# Some of the runner's walls need Linux 6.3. Debian 12 began with 6.1.
+		vm_linux linux '([7-9]|6\.[1-9][0-9])\.' bookworm trixie || vm_linux linux '6\.' bookworm
+		;;
+	*[!0-9.]*) die "not a version of Linux: $1" ;;
+	*) vm_linux "linux-$1" "$(printf %s "$1" | sed 's/\./\\./g')\." bookworm trixie ;;
+	esac || die "no such Linux for aarch64: ${1:-6 or later}"
+}
+
 case $(uname -m) in
 x86_64) triple="x86_64-linux-gnu" ;;
 aarch64) triple="aarch64-linux-gnu" ;;
@@ -130,9 +175,10 @@ case ${1-} in
 ld-arm64) ld_arm64 ;;
 compilers) compilers ;;
 bench) bench ;;
+vm) vm "${2-}" ;;
 env) env_lines ;;
 *)
-	printf 'usage: tools.sh ld-arm64|compilers|bench|env\n' >&2
+	printf 'usage: tools.sh ld-arm64|compilers|bench|vm [VERSION]|env\n' >&2
 	exit 2
 	;;
 esac

@@ -366,6 +366,22 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
+// TestOverlapOfBlocks: two sites share bytes that are compared at different times.
+func TestOverlapOfBlocks(t *testing.T) {
+	w := newWorld(arch.AMD64, 8192)
+	var sites []Site
+	for i := range uint64(block) {
+		sites = append(sites, Site{Addr: worldBase + 8*i, Form: insn.Call32})
+	}
+	w.add(0, 1, sites)
+	last := sites[block-1].Addr
+	w.add(1, 1, []Site{{Addr: last + 1, Form: insn.Call32}})
+	_, err := Plan(w.mem, arch.AMD64, &w.index, []Move{{1, 0, 0x10000200}})
+	if want := fmt.Sprintf("the site %#x (call) overlaps the one at %#x", last+1, last); !errors.Is(err, diag.ErrConflict) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestAddRefused(t *testing.T) {
 	var x Index
 	mustPanic(t, "out of order", func() { x.Add(0, 0, []Site{{Addr: 8, Form: insn.Call32}, {Addr: 0, Form: insn.Call32}}) })

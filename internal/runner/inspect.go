@@ -17,6 +17,10 @@ var redZone = map[arch.Machine]uint64{arch.AMD64: 128}[machine]
 // read, not woken), or running (a signal stops it for the look; its sleep, if it just
 // began one, goes on after it). A thread that does not stop within five seconds gives
 // diag.ErrBusy: where it is cannot be said then. Else the error is diag.ErrLost.
+//
+// A thread whose call is posted and has not begun is running, in the runner's own
+// code; Fn is where it will start. One that is looked at again and again without a
+// pause hardly gets on: each look stops it before it has gone far.
 func (r *Runner) Inspect(i int) (View, error) {
 	if i < 0 || i >= len(r.workers) {
 		return View{}, diag.New(diag.ErrNotFound, "", "no thread %d", i)

@@ -41,7 +41,7 @@ type Config struct {
 	TextOff, TablesOff uint64       // where text and tables begin in the sealed file
 	Table              uint64       // address of struct klink_table, in Tables, a multiple of 64
 	Threads            int          // the fixed pool; 0: DefaultThreads; at most MaxThreads
-	Spawned            func(j *Job) // told of each kernel thread that module code starts, before it starts; holds up the runner's news until it returns
+	Spawned            func(j *Job) // told of each kernel thread that module code starts, before it starts; must not block: no news of any thread is heard until it returns
 }
 
 // Threads of the pool.
@@ -95,8 +95,8 @@ type Runner struct {
 	watched []*worker // those that an Inspect waits for
 	births  []birth   // to be delivered by the waiter
 	settle  uint64
-	where   int // thread of the kernel panic
-	what    *Fault
+	where   int    // 1 + the thread of the kernel panic; 0: there was none
+	what    *Fault // that it was, if it was one
 }
 
 // Available returns nil if this computer can run code for m, else a diag.ErrMachine
@@ -111,9 +111,9 @@ func Available(m arch.Machine) error {
 	return nil
 }
 
-// Start starts a runner and returns when it is up and all its walls stand. It refuses
-// a bad cfg with diag.ErrUsage, and gives diag.ErrIO, naming the step, when the
-// system refuses something. The caller must Close it.
+// Start starts a runner and returns when it is up, behind all the walls that this system
+// has. It refuses a bad cfg with diag.ErrUsage, and gives diag.ErrIO, naming the step,
+// when the system refuses something. The caller must Close it.
 func Start(cfg Config) (*Runner, error) {
 	if cfg.Threads == 0 {
 		cfg.Threads = DefaultThreads

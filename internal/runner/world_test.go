@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"os"
 	"runtime"
@@ -89,6 +90,7 @@ func prepare(t testing.TB) (*world, Config) {
 	}
 	cfg.SealedFd, w.sealed = file(t, tablesSize+granule)
 	cfg.DataFd, w.data = file(t, dataSize)
+	binary.LittleEndian.PutUint64(w.sealed[16:], tablesAddr+64) // the switch's rows, of which there are none
 	text, at := code(t)
 	copy(w.sealed[cfg.TextOff:], text)
 	for name, off := range at {

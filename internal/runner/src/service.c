@@ -46,6 +46,8 @@ static i32 flush_sites(void)
 	const struct klink_row *row = (const void *)load(&t->rows);
 	u64 count = load(&t->count);
 
+	if (count == 0)
+		return 0;	/* no switch since the start: there is no table to go by */
 	if (count > fixed.config.tables_size || !in_tables((u64)row, count * sizeof(*row)))
 		return EINVAL;
 	for (u64 k = 0; k < count; k++)
