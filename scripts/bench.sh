@@ -26,3 +26,9 @@ echo "== load and unload a small module into a host with 10, 1,000, 10,000 modul
 echo
 echo "== a switch of many sites: compare, trap, turn, write"
 "$go" test -run '^$' -bench 'Switch' -count 5 ./internal/patch
+echo
+echo "== what a call costs"
+"$go" run ./internal/testing/callcost cost
+echo
+echo "== a switch under a running thread"
+"$go" run ./internal/testing/callcost switch

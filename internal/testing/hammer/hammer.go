@@ -184,7 +184,7 @@ func (h *hammer) data(name string) ([]byte, error) {
 func (h *hammer) step() error {
 	c := h.model.choose()
 	h.epoch++
-	at := uint64(offLog + h.epoch%ring*epochSize)
+	at := offLog + h.epoch%ring*epochSize
 	for s, g := range h.model.current() {
 		h.shared.Store32(at+uint64(4*s), g)
 	}

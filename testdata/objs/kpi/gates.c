@@ -2,6 +2,7 @@
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/kernel.h>
+#include <sys/kmem.h>
 #include <sys/mutex.h>
 #include <sys/condvar.h>
 #include <sys/atomic.h>
@@ -131,6 +132,7 @@ unsigned long
 drain_rounds(unsigned long rounds, unsigned workers)
 {
 	unsigned long early = 0;
+	void *rubbish;
 
 	for (unsigned long r = 1; r <= rounds; r++) {
 		gate_init(&round_gate, "round");
@@ -148,6 +150,10 @@ drain_rounds(unsigned long rounds, unsigned workers)
 			gate_open(&round_gate);
 		} while (atomic_load_acquire(&arrived) < 2 * workers);
 		gate_destroy(&round_gate);
+		/* Who still looks at it finds rubbish. */
+		rubbish = kmem_alloc(1200, KM_SLEEP);
+		memset(rubbish, 0xff, 1200);
+		kmem_free(rubbish, 1200);
 	}
 	return early;
 }

@@ -184,6 +184,20 @@ hold_for_ever(void)
 		;
 }
 
+/* Hold the lock until the host says so. */
+volatile unsigned long let_go;
+
+unsigned long
+hold_until(void)
+{
+	mutex_enter(&lock);
+	counter = 2;
+	while (!let_go)
+		yield();
+	mutex_exit(&lock);
+	return 1;
+}
+
 unsigned long
 enter(void)
 {
