@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -423,14 +424,37 @@ func (k *Kernel) Wait(ctx context.Context, r WaitRequest) ([]CallReport, error) 
 // spawned follows a kernel thread that a module started: nobody waits for it, so a fault
 // of its goes to the log.
 func (l *live) spawned(k *Kernel, t *runner.Job) {
+	l.starts.Store(t, l.madeFor(t.Call()))
 	k.jobs.wg.Add(1)
 	go func() {
 		defer k.jobs.wg.Done()
 		<-t.Done()
+		l.starts.Delete(t)
 		if f := t.Result().Fault; f != nil {
 			info := k.faultInfo(t.Thread(), f, 0)
 			l.run.Print(fmt.Sprintf("klink: kernel thread %d was given up", t.Thread()))
 			k.logFault(info)
 		}
 	}()
+}
+
+// madeFor returns the function that a kernel thread was made for. The kernel object has
+// all of them begin in a function of its own (internal/kpi/src/kthread.c), and that
+// argument's first word is the one that the module asked for.
+func (l *live) madeFor(c runner.Call) uint64 {
+	if lo, hi := l.arena.Span(arena.Data); len(c.Args) == 1 && c.Args[0] >= lo && c.Args[0] < hi {
+		if b := l.arena.Bytes(c.Args[0], 8); b != nil {
+			return binary.LittleEndian.Uint64(b)
+		}
+	}
+	return c.Fn
+}
+
+// startOf returns the function that a job began with, or is still to begin with: of a
+// kernel thread the one that it was made for.
+func (l *live) startOf(v *runner.View) uint64 {
+	if fn, ok := l.starts.Load(v.Job); ok {
+		return fn.(uint64)
+	}
+	return v.Fn
 }

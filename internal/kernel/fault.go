@@ -348,9 +348,19 @@ func registers(m arch.Machine, r *runner.Regs) []RegInfo {
 	return append(list, RegInfo{"rip", Addr(r.PC)}, RegInfo{"rflags", Addr(r.Flags)})
 }
 
+// registersPerLine is how many registers stand in a line of the log.
+const registersPerLine = 4
+
 // logFault puts a fault into the log, for those whom no command tells.
 func (k *Kernel) logFault(f FaultInfo) {
 	k.live.run.Print(fmt.Sprintf("klink: thread %d: %s in %s%s", f.Thread, f.What, f.At, prefixed("; ", f.Note)))
+	for regs := range slices.Chunk(f.Regs, registersPerLine) {
+		var line strings.Builder
+		for _, r := range regs {
+			fmt.Fprintf(&line, "  %-6s %016x", r.Name, uint64(r.Value))
+		}
+		k.live.run.Print("klink: " + line.String())
+	}
 	for i, c := range f.Trace {
 		k.live.run.Print(fmt.Sprintf("klink:   #%d %s", i+1, c))
 	}

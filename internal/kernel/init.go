@@ -31,22 +31,21 @@ const (
 // cmdNames are the commands as messages name them.
 var cmdNames = map[uint64]string{cmdInit: "INIT", cmdFini: "FINI", cmdCatch: "CATCH", cmdUncatch: "UNCATCH"}
 
-// getReady lets the symbols that nobody provided lead to the fresh modules, by the
-// switch push, and runs their code up to the end of INIT. After an error all of that
-// is undone. The lock is given up while module code runs.
-func (l *loading) getReady(ctx context.Context, push *patch.Switch) error {
+// push shows the fresh text to the threads, and lets the symbols that nobody provided
+// lead to the fresh modules by the switch sw: who is to run calls itself by them.
+func (l *loading) push(sw *patch.Switch) error {
 	k := l.k
 	for _, m := range l.fresh {
 		if err := k.live.flush(m.at[link.Text], m.at[link.Text]+m.lm.Size[link.Text]); err != nil {
 			return err
 		}
 	}
-	if len(l.entries) > 0 && k.live != nil {
-		if err := k.live.run.Barrier(false); err != nil { // entries are text as well
+	for _, s := range l.entries { // entries are text as well
+		if err := k.live.flush(k.entries.at[s], k.entries.at[s]+k.entries.size); err != nil {
 			return err
 		}
 	}
-	if t, err := k.runSwitch(push, 0); t == nil {
+	if t, err := k.runSwitch(sw, 0); t == nil {
 		return err
 	}
 	for _, mv := range l.change.Moves() {
@@ -54,6 +53,13 @@ func (l *loading) getReady(ctx context.Context, push *patch.Switch) error {
 			l.pushed = append(l.pushed, mv.Slot)
 		}
 	}
+	return nil
+}
+
+// getReady runs the fresh modules' code up to the end of INIT. After an error what they
+// did is undone. The lock is given up meanwhile.
+func (l *loading) getReady(ctx context.Context) error {
+	k := l.k
 	if k.live == nil {
 		return nil
 	}

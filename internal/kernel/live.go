@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"klink/internal/arena"
@@ -20,6 +21,8 @@ type live struct {
 	rows  block  // room for the rows of most switches
 	large block  // room for those of the switch under way, if it has more
 	start time.Time
+
+	starts sync.Map // *runner.Job of a kernel thread: the function that it was made for, uint64
 
 	// barriers is how long the switch under way has waited for threads.
 	barriers, publish time.Duration
@@ -176,15 +179,22 @@ func (l *liveSteps) Withdraw(uint64) error {
 	return nil
 }
 
+// planSwitch plans the switch for moves and returns how long that took. The caller holds
+// the lock.
+func (k *Kernel) planSwitch(moves []patch.Move) (*patch.Switch, time.Duration, error) {
+	began := time.Now()
+	sw, err := patch.Plan(k.arena, k.machine, &k.sites, moves)
+	return sw, time.Since(began), err
+}
+
 // doSwitch plans and runs the switch for moves. The caller holds the lock. The switch
 // has happened if timing is not nil, whatever the error: then the runner is lost.
 func (k *Kernel) doSwitch(moves []patch.Move) (timing *SwitchTiming, err error) {
-	began := time.Now()
-	sw, err := patch.Plan(k.arena, k.machine, &k.sites, moves)
+	sw, took, err := k.planSwitch(moves)
 	if err != nil {
 		return nil, err
 	}
-	return k.runSwitch(sw, time.Since(began))
+	return k.runSwitch(sw, took)
 }
 
 // runSwitch runs a planned switch; see doSwitch.

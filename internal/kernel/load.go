@@ -157,22 +157,23 @@ func (l *loading) run(ctx context.Context, dry bool) (*Change, error) {
 	}
 	report.Bytes = changedBytes(k.machine, push, l.isFresh)
 	if !dry {
-		if err := l.getReady(ctx, push); err != nil {
+		if err := l.push(push); err != nil {
 			return nil, err
 		}
 	}
 	l.enterSites()
-	began := time.Now()
-	sw, err := patch.Plan(k.arena, k.machine, &k.sites, k.moves(l.change, l.address, fromSomebody))
+	sw, _, err := k.planSwitch(k.moves(l.change, l.address, fromSomebody)) // before anything runs: text that changed refuses the load
 	if err != nil {
-		l.finish()
 		return nil, err
 	}
 	report.Bytes += changedBytes(k.machine, sw, l.isFresh)
 	if dry {
 		return report, nil
 	}
-	report.Switch, err = k.runSwitch(sw, time.Since(began))
+	if err := l.getReady(ctx); err != nil {
+		return nil, err
+	}
+	report.Switch, err = k.doSwitch(k.moves(l.change, l.address, fromSomebody)) // calls may have made entries since
 	if report.Switch == nil {
 		l.finish()
 		return nil, err

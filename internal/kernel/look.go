@@ -164,14 +164,16 @@ func (k *Kernel) Data(addr Addr, n uint64) []byte {
 }
 
 // owner returns the module that sites of that id belong to: a loaded one, or one that
-// is draining; nil for the entries.
+// is being loaded or draining; nil for the entries.
 func (k *Kernel) owner(id aliasstack.ModuleID) *module {
 	if m := k.modules[id]; m != nil {
 		return m
 	}
-	for _, m := range k.draining {
-		if m.id == id {
-			return m
+	for _, list := range [][]*module{k.initing, k.draining} {
+		for _, m := range list {
+			if m.id == id {
+				return m
+			}
 		}
 	}
 	return nil

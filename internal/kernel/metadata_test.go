@@ -162,6 +162,19 @@ func TestRequiredIsMissing(t *testing.T) {
 	}
 }
 
+// TestRequiredByAnotherName: a file that the command itself loads under another name is
+// not loaded a second time.
+func TestRequiredByAnotherName(t *testing.T) {
+	s := newShelf(t, arch.AMD64, map[string]record{"d/low.o": {name: "low"}, "d/top.o": {name: "top", required: "low"}})
+	file := func(name string) []Source {
+		return []Source{{Name: name, Path: filepath.Join(s.dirs[0].Path, name)}}
+	}
+	_, err := s.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{{As: "else", Files: file("low.o")}, {Files: file("top.o")}}, Search: s.dirs})
+	if want := `top.o: requires the module "low", which is not loaded and not in the directories of -L`; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant\n%s", err, want)
+	}
+}
+
 // TestRequiredTwice: nothing is preferred silently.
 func TestRequiredTwice(t *testing.T) {
 	s := newShelf(t, arch.AMD64, map[string]record{"a/low.kmod": {}, "b/x.o": {name: "low"}})
@@ -224,6 +237,7 @@ func TestInitOrder(t *testing.T) {
 		// Circles: the command's order, but for what is required.
 		{[]record{{name: "b", required: "a"}, {name: "a", required: "b"}, {name: "c", required: "c"}}, "b a c"},
 		{[]record{{name: "a", calls: []string{"f"}}, {name: "b", gives: []string{"f"}, calls: []string{"g"}}, {name: "c", gives: []string{"g"}, calls: []string{"h"}}, {name: "d", gives: []string{"h"}, calls: []string{"f"}}}, "b c d a"},
+		{[]record{{name: "a", required: "c"}, {name: "b", required: "a"}, {name: "c", required: "b"}}, "a b c"},
 		{[]record{{name: "a", required: "b", gives: []string{"f"}}, {name: "b", calls: []string{"f"}}}, "b a"},
 		{[]record{{name: "x"}, {name: "a", required: "b,y"}, {name: "b", required: "a"}, {name: "y"}}, "x y a b"},
 	} {

@@ -19,7 +19,10 @@ func TestModuleNames(t *testing.T) {
 	for _, name := range []string{"a/b", "a:b", "x\xff"} {
 		spec.As = name
 		for what, link := range map[string]func() error{
-			"load": func() error { _, err := newKernelFor(t).Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}}); return err },
+			"load": func() error {
+				_, err := newKernelFor(t).Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}})
+				return err
+			},
 			"link": func() error { _, err := Link(LinkRequest{Modules: []ModuleSpec{spec}}); return err },
 		} {
 			if err := link(); !errors.Is(err, diag.ErrUsage) || !strings.Contains(err.Error(), "is no name for a module") {

@@ -74,9 +74,6 @@ func (a *area) inside(v *runner.View) (addr uint64, in bool) {
 	if a.has(v.Regs.PC) {
 		return v.Regs.PC & a.mask, true
 	}
-	if a.has(v.Fn) || len(v.Stack) == 0 { // without a stack to look at, it may be anywhere
-		return v.Fn, true
-	}
 	for stack := v.Stack; len(stack) >= 8; stack = stack[8:] {
 		if w := binary.LittleEndian.Uint64(stack); a.has(w) {
 			return w & a.mask, true
@@ -86,6 +83,9 @@ func (a *area) inside(v *runner.View) (addr uint64, in bool) {
 		if a.has(r) {
 			return r & a.mask, true
 		}
+	}
+	if a.has(v.Fn) || len(v.Stack) == 0 { // without a stack to look at, it may be anywhere
+		return v.Fn, true
 	}
 	return 0, false
 }
@@ -129,6 +129,7 @@ func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.Vi
 // insideAny looks at thread i, and notes in left whom it is inside of.
 func (k *Kernel) insideAny(areas []area, i int, skip func(*runner.View, *area) bool, left map[*module]string) bool {
 	v, err := k.live.run.Inspect(i)
+	v.Fn = k.live.startOf(&v)
 	in := false
 	for a := range areas {
 		area := &areas[a]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"klink/internal/aliasstack"
@@ -210,7 +211,9 @@ func (u *unloading) grace() error {
 func (u *unloading) end(report *Change) (*Change, error) {
 	k := u.k
 	order := slices.Clone(u.leaving)
-	slices.SortFunc(order, func(a, b *module) int { return cmp.Compare(b.id, a.id) })
+	slices.SortFunc(order, func(a, b *module) int { return cmp.Compare(a.id, b.id) })
+	order = initOrder(order)
+	slices.Reverse(order)
 	var ended []*module
 	stuck := map[*module]string{}
 	var failed error
@@ -224,7 +227,7 @@ func (u *unloading) end(report *Change) (*Change, error) {
 			}
 			ended = append(ended, m)
 			if err != nil {
-				stuck[m] = err.Error()
+				stuck[m] = strings.TrimPrefix(err.Error(), diag.Escape(m.name)+": ")
 			}
 		}
 		return nil
@@ -233,8 +236,9 @@ func (u *unloading) end(report *Change) (*Change, error) {
 		return nil, u.putBack(failed)
 	}
 	if failed != nil {
-		if err := u.putSomeBack(ended, report); err != nil {
-			failed = errors.Join(failed, err)
+		var some bool
+		if some, failed = u.putSomeBack(ended, report, failed); !some {
+			return nil, failed
 		}
 	}
 	if err := k.live.lost(); err != nil {
@@ -271,18 +275,26 @@ func (k *Kernel) fini(m *module, limit time.Duration) error {
 	return nil
 }
 
-// putSomeBack makes the modules that have not ended current again; those that have, stay
-// out. It works like a put back of all followed by an unload of the ended ones, in one
-// switch.
-func (u *unloading) putSomeBack(ended []*module, report *Change) error {
+// putSomeBack makes the modules that have not ended current again, because of why; those
+// that have, stay out. It works like a put back of all followed by an unload of the ended
+// ones, in one switch. If it returns false the ended ones may not be reclaimed: in a circle
+// the others need them, and they have been put back, too. The error is why, with what
+// became of each module.
+func (u *unloading) putSomeBack(ended []*module, report *Change, why error) (some bool, err error) {
 	k := u.k
 	ids := make([]aliasstack.ModuleID, len(ended))
 	for i, m := range ended {
 		ids[i] = m.id
 	}
+	u.caught = slices.DeleteFunc(u.caught, func(m *module) bool { return slices.Contains(ended, m) })
 	c, err := k.stacks.PlanUnload(ids)
 	if err != nil {
-		return err // what ended is needed by what did not: it stays out of use all the same
+		var errs diag.List
+		errs.Add(why)
+		for _, m := range ended {
+			errs.Add(diag.New(diag.ErrNeeded, m.name, "stays, although its FINI is done: modules that have not ended need it"))
+		}
+		return false, u.putBack(errs.Err())
 	}
 	after := &batch{machine: k.machine, stacks: k.stacks, loaded: k.modules, change: c}
 	var moves []patch.Move
@@ -296,22 +308,24 @@ func (u *unloading) putSomeBack(ended []*module, report *Change) error {
 		moves = append(moves, patch.Move{Slot: uint32(mv.Slot), Old: from, New: to})
 	}
 	if _, err := k.doSwitch(moves); err != nil {
-		return err
+		return false, errors.Join(why, err)
 	}
 	k.flight = c
 	u.batch = after
-	var back []*module
-	for _, m := range u.leaving {
-		if !slices.Contains(ended, m) {
-			back = append(back, m)
-		}
-	}
-	u.leaving = back
+	u.leaving = slices.DeleteFunc(u.leaving, func(m *module) bool { return slices.Contains(ended, m) })
 	report.Unloaded = slices.DeleteFunc(report.Unloaded, func(i ModuleInfo) bool {
-		return slices.ContainsFunc(back, func(m *module) bool { return m.name == i.Name })
+		return slices.ContainsFunc(u.leaving, func(m *module) bool { return m.name == i.Name })
 	})
-	u.caught = slices.DeleteFunc(u.caught, func(m *module) bool { return slices.Contains(ended, m) })
-	return u.uncatch(nil)
+	return true, u.uncatch(fmt.Errorf("%w; put back: %s; out of use: %s", why, nameList(u.leaving), nameList(ended)))
+}
+
+// nameList names modules, with commas between them.
+func nameList(list []*module) string {
+	names := make([]string, len(list))
+	for i, m := range list {
+		names[i] = diag.Escape(m.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // reclaim takes modules out of every table and gives their memory back.
