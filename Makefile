@@ -74,6 +74,7 @@ generated: ## compare generated files and fixtures with their sources
 	@scripts/tools.sh compilers
 	@scripts/objs.sh --check
 	@scripts/runner.sh --check
+	@scripts/kpi.sh --check
 
 .PHONY: cross
 cross: ## the whole tree, tests too, compiles for aarch64
@@ -88,6 +89,11 @@ objs: ## rebuild the fixtures in testdata/objs
 runner: ## rebuild the program that executes module code
 	@scripts/tools.sh compilers
 	@scripts/runner.sh
+
+.PHONY: kpi
+kpi: ## rebuild klink's own kernel object
+	@scripts/tools.sh compilers
+	@scripts/kpi.sh
 
 .PHONY: golden
 golden: bin/klink ## rewrite the golden texts; look at the diff

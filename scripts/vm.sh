@@ -30,10 +30,8 @@ excluded() {
 		cmd/klink | ^TestHostileFilesAreBounded$ | builds klink with Go and counts processor time
 		internal/cli | ^TestExecute$ | runs sh
 		internal/kernel | ^TestEveryByte$ | compares with GNU ld
+		internal/kpi | ^TestCompile | compiles with gcc
 		internal/kernel | ^TestLines$ | compares with addr2line
-		internal/kpi | ^TestHeaders$ | compiles them
-		internal/kpi | ^TestCompilersHeaders$ | compiles with them
-		internal/kpi | ^TestRecord$ | compiles what it makes
 		internal/testing/layers | all | asks Go what imports what
 		internal/testing/oracle | all | compares with GNU ld
 		internal/unwind | ^TestRows$ | compares with readelf

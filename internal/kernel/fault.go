@@ -219,6 +219,13 @@ func (k *Kernel) backtrace(names *names, f *runner.Fault) []FrameInfo {
 		regs, sp = caller, caller.SP
 		add(caller.PC, false)
 	}
+	if lr := regs.R[30] & addressBits[k.machine]; len(trace) == 0 && k.machine == arch.ARM64 {
+		// A leaf keeps its return address in x30; elsewhere x30 leads back into the function.
+		m := k.textOwner(lr)
+		if m != nil && k.afterCall(m, lr) && k.frame(names, lr-1).Func != k.frame(names, f.Regs.PC).Func {
+			add(lr, true)
+		}
+	}
 	for addr := sp; len(trace) < maxTrace; addr += 8 {
 		w, ok := word(addr)
 		if !ok {
@@ -256,7 +263,7 @@ func (k *Kernel) step(m *module, regs *unwind.Regs, word func(uint64) (uint64, b
 	for _, t := range k.unwindTables(m) {
 		if _, ok := t.Find(regs.Lookup()); ok {
 			caller, err := t.Step(regs, word)
-			return caller, err == nil && caller.SP > regs.SP
+			return caller, err == nil && caller.SP >= regs.SP // a leaf of aarch64 has no frame
 		}
 	}
 	return unwind.Regs{}, false

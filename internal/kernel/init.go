@@ -12,6 +12,7 @@ import (
 	"klink/internal/aliasstack"
 	"klink/internal/arena"
 	"klink/internal/diag"
+	"klink/internal/kpi"
 	"klink/internal/link"
 	"klink/internal/patch"
 	"klink/internal/runner"
@@ -88,9 +89,9 @@ func (l *loading) giveHeap() error {
 		if !m.spec.own {
 			continue
 		}
-		lo, ok := m.own("klink_heap_lo")
-		hi, ok2 := m.own("klink_heap_hi")
-		if settle, ok := m.own("klink_settle"); ok {
+		lo, ok := m.own(kpi.HeapLo)
+		hi, ok2 := m.own(kpi.HeapHi)
+		if settle, ok := m.own(kpi.Settle); ok {
 			k.live.run.SetSettle(settle)
 		}
 		if !ok || !ok2 {

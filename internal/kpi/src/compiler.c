@@ -19,7 +19,7 @@ static void __attribute__((constructor(101))) set_guard(void)
 void __stack_chk_fail(void) __dead;
 void __stack_chk_fail(void)
 {
-	klink_give_up("the stack of thread %u was overwritten, behind the function that its call was in; so the call ends\n",
+	klink_give_up("the stack of thread %u was overwritten by the function that it is in; so its call ends\n",
 	    self()->index);
 }
 

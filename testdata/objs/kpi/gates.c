@@ -47,6 +47,22 @@ once(void)
 }
 
 unsigned long
+nothing(void)
+{
+	return 0;
+}
+
+unsigned long
+atomic_pair(void)
+{
+	static volatile unsigned n;
+
+	atomic_inc_uint(&n);
+	atomic_dec_uint(&n);
+	return 0;
+}
+
+unsigned long
 counts(unsigned which, uint64_t *to)
 {
 	gate_counts(which == 0 ? &gate : &second, &to[0], &to[1], &to[2]);

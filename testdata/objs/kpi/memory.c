@@ -189,3 +189,10 @@ strings(void)
 	kmem_strfree(NULL);
 	return good;
 }
+
+unsigned long
+pair(void)
+{
+	kmem_free(kmem_alloc(100, KM_SLEEP), 100);
+	return 0;
+}

@@ -14,3 +14,8 @@ ext_report(const char *format, ...)
 {
 	return format[0];
 }
+
+#ifdef __cplusplus
+/* The aliases of all.c are for a C name. */
+extern "C" int own_function(int x) { return x + 400; }
+#endif
