@@ -8,3 +8,9 @@ static int (*resolve(void))(int)
 }
 
 int wild(int) __attribute__((ifunc("resolve")));
+
+int
+wild_user(int x)
+{
+	return wild(x) + 1;
+}
