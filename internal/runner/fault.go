@@ -64,6 +64,7 @@ type View struct {
 	SleepOn   uint64        // address of the object that it sleeps for
 	SleepWhy  string        // the wait's name, escaped; "" if it has none
 	Since     time.Duration // how long it has been asleep; else since the call began
+	Gates     []uint64      // the states of the gates that it is in, as the kernel object notes them
 }
 
 // readRegs copies registers out of shared memory.

@@ -84,6 +84,7 @@ func (r *Runner) seeFault(w *worker, at moment) (View, bool) {
 	v := at.view(Faulted)
 	v.Regs = w.ctl.faultRegs.read()
 	v.StackAddr, v.Stack = w.deep(r.stacks, v.Regs.SP)
+	v.Gates = w.ctl.gates()
 	return v, r.still(w, at)
 }
 
@@ -99,6 +100,7 @@ func (r *Runner) seeSleep(w *worker, at moment) (View, bool) {
 	v := at.view(Sleeping)
 	v.Regs = c.sleepRegs.read()
 	v.StackAddr, v.Stack = w.deep(r.stacks, v.Regs.SP)
+	v.Gates = w.ctl.gates()
 	v.SleepOn = c.sleepOn.Load()
 	why, since := c.sleepWhy.Load(), c.sleepSince.Load()
 	if c.sleep.Load() != asleep || !r.still(w, at) {
@@ -145,6 +147,7 @@ func (r *Runner) seePark(w *worker, at moment) (View, error) {
 		}
 		v.Regs = c.parkRegs.read()
 		v.StackAddr, v.Stack = w.deep(r.stacks, v.Regs.SP)
+		v.Gates = w.ctl.gates()
 	}
 
 	r.mu.Lock()
@@ -217,4 +220,15 @@ func (r *Runner) text(addr uint64) string {
 		}
 	}
 	return ""
+}
+
+// gates returns the gates that the thread is in by its own record.
+func (c *ctlThread) gates() []uint64 {
+	var list []uint64
+	for i := range c.gate {
+		if g := c.gate[i].gate.Load(); g != 0 {
+			list = append(list, g)
+		}
+	}
+	return list
 }

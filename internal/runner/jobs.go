@@ -17,6 +17,7 @@ type Call struct {
 	Args  []uint64      // at most MaxArgs; in the registers that the psABI passes integers in, the last on the stack where it has too few
 	Times uint64        // how often, one call after the other with the same arguments; 0 is 1
 	Limit time.Duration // of time, for all of them; 0: none
+	Waits time.Duration // when waits of the call that can time out do so at the latest; 0: when they like
 	Tag   any           // the caller's, kept
 }
 
@@ -156,6 +157,9 @@ func (r *Runner) Begin(c Call) (*Job, error) {
 	}
 	w := r.take()
 	if w == nil {
+		if len(r.workers) == 1 {
+			return nil, diag.New(diag.ErrBusy, "", "the only thread is in a call")
+		}
 		return nil, diag.New(diag.ErrBusy, "", "all %d threads are in calls", len(r.workers))
 	}
 	j := r.assign(w, c)
@@ -201,6 +205,10 @@ func (r *Runner) start(j *Job) {
 		j.arm(j.call.Limit)
 	}
 	w.stage = running
+	w.ctl.deadline.Store(0)
+	if j.call.Waits > 0 {
+		w.ctl.deadline.Store(uint64(monotonic() + j.call.Waits))
+	}
 	w.call(j.call.Fn, j.call.Args, j.call.Times)
 }
 

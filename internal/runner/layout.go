@@ -138,7 +138,8 @@ type ctlThread struct {
 	release     atomic.Uint32
 	spawned     atomic.Uint32
 	spawnAnswer atomic.Int32
-	pad3        [2]atomic.Uint64
+	deadline    atomic.Uint64
+	pad3        atomic.Uint64
 
 	done     atomic.Uint32
 	status   atomic.Uint32

@@ -30,12 +30,17 @@ u64 klink_now(void)
 }
 
 /* klink_deadline returns when timo ticks from now are over; 0, never, for a timo of 0.
- * A negative one is over now. */
+ * A negative one is over now. The host may have given the call a deadline: then that is
+ * the latest, so that a FINI can refuse before it is given up. */
 u64 klink_deadline(int timo)
 {
+	u64 least = self()->deadline;
+
 	if (timo == 0)
-		return 0;
-	return klink_now() + (timo < 0 ? 0 : (u64)timo * (NSEC / HZ));
+		return least;
+	u64 end = klink_now() + (timo < 0 ? 0 : (u64)timo * (NSEC / HZ));
+
+	return least != 0 && least < end ? least : end;
 }
 
 /*

@@ -174,7 +174,8 @@ struct klink_thread {
 	u32 release;		/* futex: = fault: the faulted call may be given up */
 	u32 spawned;		/* futex: = spawn: the request was answered */
 	i32 spawn_answer;	/* index of the new thread, or -errno */
-	u64 pad3[2];
+	u64 deadline;		/* CLOCK_MONOTONIC, ns: when waits of this call that can time out do so; 0: when they like */
+	u64 pad3;
 	/* 0xc0: thread to host */
 	u32 done;		/* = post when the call has ended */
 	u32 status;		/* KLINK_RETURNED, KLINK_FAULTED */
@@ -265,6 +266,7 @@ KLINK_AT(klink_thread, unpark, 0xa0);
 KLINK_AT(klink_thread, release, 0xa4);
 KLINK_AT(klink_thread, spawned, 0xa8);
 KLINK_AT(klink_thread, spawn_answer, 0xac);
+KLINK_AT(klink_thread, deadline, 0xb0);
 KLINK_AT(klink_thread, done, 0xc0);
 KLINK_AT(klink_thread, fault, 0xc8);
 KLINK_AT(klink_thread, result, 0xd0);
