@@ -31,28 +31,63 @@
 //
 // A provider leaves from any place. Its module is refused to leave if
 //
-//	some stack would be empty while a staying module refers to that symbol (weakly or not)
+//	some stack would have no provider left while a staying module refers to that symbol (weakly or not)
 //	a staying refinement would have nothing below it
 //	a staying module's relocations name its data, whatever else is on the stack
 //	a staying module requires it
 //
 // Modules that leave in one command do not hold one another.
 //
+// # Kept places
+//
+// PlanUnload takes modules out at once. In two steps, PlanLeave makes them kept:
+// nobody enters them any more, but their places stay in the stacks until
+// PlanForget takes them out, or PlanReturn makes them live again. In between,
+// anything else may be loaded, leave, return and be forgotten.
+//
+//	                     a kept place
+//	current              is skipped; if all are kept, the symbol goes on leading where it led
+//	super_S of others    is skipped
+//	push                 counts: positions, the override, and the class are those of all places
+//	refine, need         does not count: it is nothing to refine; a need of it is missing or absent
+//	                     (missing also with KeepMissing), a requirement of its module is refused
+//	leave                does not count for others: the last live provider may not leave users behind
+//
+//	                     a kept module
+//	needs, names, super  hold others as if it stayed: it may return; its references by name go
+//	or requires          where everybody's go
+//	super_S of its own   stays bound to what it is bound to; only if that leaves in another command
+//	                     does it go on to the next live provider below, and without one that
+//	                     command is refused: threads still in the kept module must not
+//	                     enter the other one once it has left
+//	leaving              is refused: it has left
+//
+// So nobody outside of the modules that left in one command follows one of these:
+// PlanForget of all of them is never refused and moves no slot that anybody who
+// stays follows. Of only some of them, it is refused while others of them follow
+// those (by a super_S, by a name that nobody live provides, or by data) or require
+// them: these are forgotten with them, or return first.
+//
+// PlanReturn is never refused to kept modules. If some return alone, and nobody
+// live provides what they follow, they follow what is kept until somebody does.
+//
 // # super_S
 //
-// super_S of module M follows the provider just below M's own in the stack of S.
-// It has a slot of its own per (M, S).
+// super_S of module M follows the nearest live provider below M's own in the stack
+// of S. It has a slot of its own per (M, S).
 //
 // # Plans
 //
-// PlanLoad and PlanUnload return a Change, an overlay over the stacks that the
-// command touches; the Table changes only by Commit. The cost of all three follows
-// from what is loaded or unloaded and what the answer names, not from how many
-// modules there are, how deep a stack is, or how many refer to a name.
+// A plan is a Change, an overlay over the stacks that the command touches; the
+// Table changes only by Commit. The cost of planning, Moves and Commit follows from
+// what is loaded or unloaded and what the answer names, not from how many modules
+// there are, how deep a stack is, or how many refer to a name; kept places beside
+// those that change are walked over one by one, and so are kept users of a symbol
+// whose last live provider leaves.
 //
 // Layer 1. Imports: diag. A Table may be read by any number of goroutines while
 // none is in Commit; a Change belongs to one goroutine, but its Slot, SlotName, Super,
-// Current and Below may be asked by any number beside one another.
+// Current, Provided and Below may be asked by any number beside one another.
 package aliasstack
 
 import "fmt"
@@ -146,7 +181,8 @@ type Request struct {
 // LoadOptions change how PlanLoad treats needs.
 type LoadOptions struct {
 	// KeepMissing makes a strong need without provider a reference to the empty
-	// slot of its name, instead of an entry of Missing.
+	// slot of its name, instead of an entry of Missing; not if a kept module
+	// provides it: that slot leads there.
 	KeepMissing bool
 }
 

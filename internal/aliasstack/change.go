@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Change is a planned load or unload. Until Commit it answers from an overlay and
+// Change is a planned load, or a planned step of an unload. Until Commit it answers from an overlay and
 // the Table is as it was; a Change that is not wanted is just dropped. After its
 // Commit it still answers Moves, Missing, Absent and Hidden; the other questions
 // are then answered from the Table as it stands. Slices that it returns are shared
@@ -27,8 +27,11 @@ type Change struct {
 	fresh     []*slot          // the slots in names
 	chunk     []slot           // memory for the next new names; they stay for ever
 
-	leaving     []*module
-	leavingByID map[ModuleID]*module
+	step     step      // what happens to the subjects
+	subjects []*module // loaded modules that the command names
+	subject  map[ModuleID]*module
+
+	rebound map[*layer]*node // layers of the table that will be bound to another provider
 
 	missing, absent []Missing
 	hidden          []Hidden
@@ -45,12 +48,13 @@ const (
 	committed
 )
 
-// edit is one stack as it will be. A load only adds at both ends, an unload only
-// takes away, so the ends are enough: the middle is the table's.
+// edit is one stack as it will be. A load only adds at both ends, a step of an unload
+// only takes away, so the ends are enough: the middle is the table's.
 type edit struct {
 	ends
-	over, under *node   // load only: new neighbours of the table's own top and bottom
-	gone        []*node // unload only: the providers that leave
+	over, under *node     // load only: new neighbours of the table's own top and bottom
+	subjects    []*node   // the places of the subjects
+	lost        []*module // whose refinements would be bound to nobody
 }
 
 func newChange(t *Table) *Change {
@@ -132,7 +136,7 @@ func (c *Change) slot(id SlotID) *slot {
 
 // module returns the module that will be there under the id, nil if none.
 func (c *Change) module(id ModuleID) *module {
-	if c.leavingByID[id] != nil {
+	if m := c.subject[id]; m != nil && c.goes(m) {
 		return nil
 	}
 	if m := c.addedByID[id]; m != nil {
@@ -141,28 +145,68 @@ func (c *Change) module(id ModuleID) *module {
 	return c.t.modules[id]
 }
 
-// leaves reports whether m is one of the leaving modules.
-func (c *Change) leaves(m *module) bool { return c.leavingByID[m.req.ID] != nil }
+// named reports whether m is a subject.
+func (c *Change) named(m *module) bool { return c.subject[m.req.ID] != nil }
 
-// below returns the node that will be just below n, nil if none or if n leaves.
-func (c *Change) below(n *node) *node {
-	if c.leaves(n.mod) {
-		return nil
+// goes reports whether m will not be in the table any more.
+func (c *Change) goes(m *module) bool { return c.step.to == gone && c.named(m) }
+
+// live reports whether n will be a provider whose module has not left.
+func (c *Change) live(n *node) bool {
+	if c.named(n.mod) {
+		return c.step.to == live
 	}
+	return !n.mod.kept
+}
+
+// down returns the place just below n, be it one that goes, but with those that a load
+// pushes.
+func (c *Change) down(n *node) *node {
 	if n == n.slot.bottom {
 		if e := c.edits[n.slot]; e != nil {
 			return e.under
 		}
 	}
-	return c.staying(n.below, (*node).down)
+	return n.below
+}
+
+// liveBelow returns the nearest live provider that will be below n, nil if none.
+func (c *Change) liveBelow(n *node) *node {
+	for n = c.down(n); n != nil && !c.live(n); {
+		n = c.down(n)
+	}
+	return n
+}
+
+// below returns what n will be bound to, or if it is no refinement would be; nil if
+// nobody, or if n goes.
+func (c *Change) below(n *node) *node {
+	switch {
+	case c.goes(n.mod):
+		return nil
+	case n.layer == nil:
+		return c.liveBelow(n)
+	}
+	if to := c.rebound[n.layer]; to != nil {
+		return to
+	}
+	return n.layer.to
+}
+
+// rebind notes that y, a layer of the table, will be bound to the provider to.
+func (c *Change) rebind(y *layer, to *node) {
+	if c.rebound == nil {
+		c.rebound = make(map[*layer]*node)
+	}
+	c.rebound[y] = to
 }
 
 func (n *node) up() *node   { return n.above }
 func (n *node) down() *node { return n.below }
 
-// staying returns the first node from n on, in the direction of next, that stays.
+// staying returns the first node from n on, in the direction of next, that does not go.
 func (c *Change) staying(n *node, next func(*node) *node) *node {
-	for n != nil && c.leaves(n.mod) {
+	for n != nil && c.goes(n.mod) {
 		n = next(n)
 	}
 	return n
@@ -170,7 +214,7 @@ func (c *Change) staying(n *node, next func(*node) *node) *node {
 
 // Moves returns every slot whose current provider differs, sorted by the slot's
 // name, a name before the super slots of that name, those by module. The super
-// slots of a leaving module are among them and lead to nobody: their sites leave
+// slots of a module that goes are among them and lead to nobody: their sites go
 // too.
 func (c *Change) Moves() []Move {
 	if c.moves != nil {
@@ -208,23 +252,26 @@ func (c *Change) compare() {
 		}
 	}
 	for _, s := range c.touched {
-		e := c.edits[s]
-		add(s, s.top, e.top)
-		for _, n := range e.gone {
-			if n.super != nil {
-				add(n.super, n.below, nil)
-			}
-			if a := n.above; a != nil && a.super != nil && !c.leaves(a.mod) {
-				add(a.super, n, c.below(a))
+		add(s, s.cur, c.edits[s].cur)
+	}
+	for y, to := range c.rebound {
+		if s := y.node.super; s != nil {
+			add(s, y.to, to)
+		}
+	}
+	if c.step.to == gone {
+		for _, m := range c.subjects {
+			for _, s := range m.supers {
+				add(s, s.current(), nil)
 			}
 		}
 	}
 	for _, s := range c.fresh {
-		add(s, nil, s.top)
+		add(s, nil, s.cur)
 	}
 	for _, m := range c.added {
 		for _, s := range m.supers {
-			add(s, nil, c.below(s.owner))
+			add(s, nil, s.current())
 		}
 	}
 }
@@ -249,7 +296,7 @@ func (c *Change) Slot(name string) (SlotID, bool) {
 }
 
 // Super returns the slot of super_S for the module that provides and refers to it
-// (name is S); false if there is none, or the module leaves.
+// (name is S); false if there is none, or the module goes.
 func (c *Change) Super(m ModuleID, name string) (SlotID, bool) {
 	if n := c.module(m).node(name); n != nil && n.super != nil {
 		return n.super.id, true
@@ -258,24 +305,36 @@ func (c *Change) Super(m ModuleID, name string) (SlotID, bool) {
 }
 
 // SlotName is as Table.SlotName, for the slots that the Change makes too. After
-// the Commit of an unload the super slots that left have no name any more.
+// the Commit the super slots of modules that went have no name any more.
 func (c *Change) SlotName(id SlotID) (name string, super ModuleID) { return c.slot(id).names() }
 
-// Current returns the provider that the slot will follow, none if nobody provides
-// it or there is no such slot.
-func (c *Change) Current(id SlotID) Provider {
+// Current returns the provider that the slot will follow, as Table.Current will
+// after Commit.
+func (c *Change) Current(id SlotID) Provider { return c.current(id).provider() }
+
+// Provided reports whether the slot will follow a live provider. A need of the
+// loaded modules that is not provided is absent or missing, whatever Current says.
+func (c *Change) Provided(id SlotID) bool {
+	n := c.current(id)
+	return n != nil && c.live(n)
+}
+
+// current returns the node that the slot will follow.
+func (c *Change) current(id SlotID) *node {
 	s := c.slot(id)
 	switch {
 	case s == nil:
-		return Provider{}
+		return nil
 	case s.owner != nil:
-		return c.below(s.owner).provider()
+		return c.below(s.owner)
 	}
-	return c.ends(s).top.provider()
+	return c.ends(s).cur
 }
 
-// Below returns the provider that will be just below the module's own in the
-// stack of the name; none if there is none, or the module does not provide it.
+// Below returns the provider that super_S of the module will lead to (name is S), or
+// would if the module referred to it: a refinement's is the one that it is bound to,
+// any other's the nearest live one below its own. It is none if there is none, or
+// the module does not provide the name.
 func (c *Change) Below(m ModuleID, name string) Provider {
 	n := c.module(m).node(name)
 	if n == nil {
@@ -300,7 +359,11 @@ func (c *Change) Commit() {
 	}
 	c.compare()
 	c.commitLoad()
-	c.commitUnload()
+	c.commitStep()
+	for y, to := range c.rebound {
+		y.unbind()
+		y.bind(to)
+	}
 	c.t.version++
 	*c = Change{
 		t: c.t, state: committed,
@@ -339,6 +402,11 @@ func (c *Change) commitLoad() {
 	for _, m := range c.added {
 		t.modules[m.req.ID] = m
 		m.addUsers()
+		for i := range m.nodes {
+			if y := m.nodes[i].layer; y != nil {
+				y.bind(y.to)
+			}
+		}
 		for _, r := range m.requires {
 			if r.requiredBy == nil {
 				r.requiredBy = make(map[*module]struct{})
@@ -348,21 +416,39 @@ func (c *Change) commitLoad() {
 	}
 }
 
-// commitUnload carries out what PlanUnload planned.
-func (c *Change) commitUnload() {
-	t := c.t
-	for _, m := range c.leaving {
-		for i := range m.nodes {
-			m.nodes[i].unlink()
+// commitStep carries out what a step of an unload planned.
+func (c *Change) commitStep() {
+	for _, m := range c.subjects {
+		if c.step.to == gone {
+			c.t.drop(m)
+		} else {
+			m.kept = c.step.to == kept
 		}
-		m.dropUsers()
-		for _, s := range m.supers {
-			t.slots[s.id] = nil
-			t.free = append(t.free, s.id)
-		}
-		for _, r := range m.requires {
-			delete(r.requiredBy, m)
-		}
-		delete(t.modules, m.req.ID)
 	}
+	if len(c.subjects) > 0 {
+		for _, s := range c.touched {
+			s.cur = c.edits[s].cur
+		}
+	}
+}
+
+// drop takes m out of the table. Who is current then, and whom others are bound to,
+// the caller knows.
+func (t *Table) drop(m *module) {
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		n.unlink()
+		if n.layer != nil {
+			n.layer.unbind()
+		}
+	}
+	m.dropUsers()
+	for _, s := range m.supers {
+		t.slots[s.id] = nil
+		t.free = append(t.free, s.id)
+	}
+	for _, r := range m.requires {
+		delete(r.requiredBy, m)
+	}
+	delete(t.modules, m.req.ID)
 }

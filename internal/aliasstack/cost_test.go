@@ -39,22 +39,29 @@ func small(id ModuleID) []Request {
 	}}
 }
 
-// cycle loads and unloads the small module.
+// cycle loads the small module, lets it leave, return and leave again, and forgets it;
+// and unloads it in one step.
 func cycle(tb testing.TB, t *Table, id ModuleID) {
-	c, err := t.PlanLoad(small(id), LoadOptions{})
-	if err != nil {
-		tb.Fatal(err)
+	ids := []ModuleID{id}
+	for _, plan := range []func() (*Change, error){
+		func() (*Change, error) { return t.PlanLoad(small(id), LoadOptions{}) },
+		func() (*Change, error) { return t.PlanLeave(ids) },
+		func() (*Change, error) { return t.PlanReturn(ids) },
+		func() (*Change, error) { return t.PlanLeave(ids) },
+		func() (*Change, error) { return t.PlanForget(ids) },
+		func() (*Change, error) { return t.PlanLoad(small(id), LoadOptions{}) },
+		func() (*Change, error) { return t.PlanUnload(ids) },
+	} {
+		c, err := plan()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.Moves()
+		c.Commit()
 	}
-	c.Moves()
-	c.Commit()
-	if c, err = t.PlanUnload([]ModuleID{id}); err != nil {
-		tb.Fatal(err)
-	}
-	c.Moves()
-	c.Commit()
 }
 
-// TestCostIsTheModules: loading and unloading a small module allocates the same
+// TestCostIsTheModules: loading a small module and every step of unloading it allocate the same
 // with 10 or 10,000 modules loaded; a copy of a stack or of a set of users, or a
 // list of either, would show.
 func TestCostIsTheModules(t *testing.T) {

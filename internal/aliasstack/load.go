@@ -18,7 +18,7 @@ import (
 // kind diag.ErrConflict where a stack forbids an offer, diag.ErrDuplicate for a
 // name offered twice by one module or a module that is loaded already,
 // diag.ErrUndefined for a super_S without own S, diag.ErrNotFound for an unknown
-// required module or the id 0. The Change beside it answers Missing and Absent, so
+// required module or the id 0, diag.ErrBusy for a kept required module. The Change beside it answers Missing and Absent, so
 // that everything can be reported together, and nothing else.
 func (t *Table) PlanLoad(reqs []Request, opts LoadOptions) (*Change, error) {
 	c := newChange(t)
@@ -75,7 +75,7 @@ type loader struct {
 	opts    LoadOptions
 	errs    diag.List
 	refused map[string]bool // names with a refused offer: a need of one is no second error
-	early   []*node         // refinements that found an empty stack
+	early   []*node         // refinements that found nobody live to refine
 }
 
 // admit checks what a request says by itself and makes its module.
@@ -132,7 +132,7 @@ func (l *loader) push(m *module) {
 		if s != nil {
 			e = l.c.ends(s)
 		}
-		if e.top == nil && n.p.Kind == Refinement {
+		if !e.cur.live() && n.p.Kind == Refinement {
 			l.early = append(l.early, n)
 			l.refused[o.Name] = true
 			continue
@@ -151,7 +151,7 @@ func (l *loader) push(m *module) {
 }
 
 // refuse returns why n may not join the stack whose ends are given, nil if it may.
-// A refinement of an empty stack is not its business.
+// A refinement of nothing is not its business.
 func refuse(n *node, e *ends) error {
 	top, override := e.top, e.override
 	if top == nil {
@@ -161,13 +161,13 @@ func refuse(n *node, e *ends) error {
 	switch q := diag.Quote(name); {
 	case n.p.Class != e.class:
 		return diag.New(diag.ErrConflict, r.file(), "%s is %s, but %s in module %s%s",
-			q, classWords[n.p.Class], classWords[e.class], top.mod.escaped(), private(name))
+			q, classWords[n.p.Class], classWords[e.class], top.mod.called(), private(name))
 	case e.class == Data && n.p.Kind != Default:
 		return diag.New(diag.ErrConflict, r.file(), "%s is data of module %s, which no %s can replace%s",
-			q, top.mod.escaped(), n.p.Kind, private(name))
+			q, top.mod.called(), n.p.Kind, private(name))
 	case n.p.Kind == Override && override != nil:
 		return diag.New(diag.ErrConflict, r.file(), "%s already has an override, from module %s%s",
-			q, override.mod.escaped(), private(name))
+			q, override.mod.called(), private(name))
 	}
 	return nil
 }
@@ -181,13 +181,16 @@ func private(name string) string {
 	return "; --private " + diag.Escape(name) + " keeps this one to its own module"
 }
 
-// nothingToRefine is the refusal of a refinement that found an empty stack.
+// nothingToRefine is the refusal of a refinement that found nobody live to refine.
 func nothingToRefine(n *node, c *Change) error {
 	r, name := &n.mod.req, n.mod.req.Offers[n.p.Offer].Name
 	if s := c.find(name); s != nil {
-		if top := c.ends(s).top; top != nil {
-			return diag.New(diag.ErrConflict, r.file(), "%s: nothing to refine yet: module %s, which provides it, comes later in the command",
-				diag.Quote(name), top.mod.escaped())
+		if cur := c.ends(s).cur; cur != nil {
+			why := "nothing to refine yet: module %s, which provides it, comes later in the command"
+			if cur.mod.kept {
+				why = "nothing to refine: module %s, which provides it, is being unloaded"
+			}
+			return diag.New(diag.ErrConflict, r.file(), "%s: "+why, diag.Quote(name), diag.Escape(cur.mod.req.Name))
 		}
 	}
 	return diag.New(diag.ErrConflict, r.file(), "%s: nothing to refine: no module provides it", diag.Quote(name))
@@ -209,6 +212,15 @@ func (l *loader) place(n *node) {
 			under = &e.under
 		}
 	}
+	if n.p.Kind == Refinement {
+		n.layer = &layer{node: n, to: at.cur}
+	}
+	if n.p.Kind == Default && at.top != nil && under != nil {
+		l.adopt(n)
+	}
+	if n.p.Kind != Default || !at.cur.live() {
+		at.cur = n
+	}
 	switch {
 	case at.top == nil:
 		at.top, at.bottom, at.class = n, n, n.p.Class
@@ -226,6 +238,19 @@ func (l *loader) place(n *node) {
 	if n.p.Kind == Override {
 		at.override = n
 		l.hides(n)
+	}
+}
+
+// adopt binds the lowest live provider of the table to the default n, which will be
+// below it, if it is a refinement that had only kept ones below.
+func (l *loader) adopt(n *node) {
+	for a := n.slot.bottom; a != nil; a = a.above {
+		if a.live() {
+			if a.layer != nil && !a.layer.to.live() {
+				l.c.rebind(a.layer, n)
+			}
+			return
+		}
 	}
 }
 
@@ -249,6 +274,10 @@ func (l *loader) require(m *module) {
 			l.errs.Add(diag.New(diag.ErrNotFound, m.req.file(), "the required module with id %d is not there", id))
 			continue
 		}
+		if r.kept {
+			l.errs.Add(diag.New(diag.ErrBusy, m.req.file(), "the required module %s is being unloaded", diag.Escape(r.req.Name)))
+			continue
+		}
 		m.requires = append(m.requires, r)
 	}
 }
@@ -262,19 +291,19 @@ func (l *loader) bind(m *module) {
 		var e *ends
 		if s != nil {
 			e = &s.ends
-			if e.top == nil { // else a load changes neither class nor who is current on data
+			if !e.cur.live() { // else a load changes neither class nor who is current on data
 				e = l.c.ends(s)
 			}
 		}
 		switch {
-		case e != nil && e.top != nil && e.class == Data:
-			m.needs = append(m.needs, need{slot: s, data: e.top})
-		case e != nil && e.top != nil:
+		case e != nil && e.cur.live() && e.class == Data:
+			m.needs = append(m.needs, need{slot: s, data: e.cur})
+		case e != nil && e.cur.live():
 			m.needs = append(m.needs, need{slot: s})
 		case l.refused[nd.Name]:
 		case nd.Weak:
 			l.c.absent = append(l.c.absent, Missing{id, nd.Name})
-		case l.opts.KeepMissing:
+		case l.opts.KeepMissing && (e == nil || e.cur == nil):
 			m.needs = append(m.needs, need{slot: l.c.ensure(nd.Name)})
 			if kept == nil {
 				kept = make(map[string]bool)
@@ -298,5 +327,10 @@ func (r *Request) file() string {
 	return r.Name
 }
 
-// escaped returns the module's name, fit for a terminal.
-func (m *module) escaped() string { return diag.Escape(m.req.Name) }
+// called returns the module's name, fit for a terminal, and whether it is kept.
+func (m *module) called() string {
+	if m.kept {
+		return diag.Escape(m.req.Name) + " (being unloaded)"
+	}
+	return diag.Escape(m.req.Name)
+}

@@ -2,20 +2,93 @@ package aliasstack
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
 )
 
 // model is what Table must be, written as naively as possible: the modules in
-// order of arrival. Everything else is worked out from that list on every question.
+// order of arrival, whom each name leads to, and whom each refinement is bound to.
+// Everything else is worked out from these on every question.
 type model struct {
-	mods []*modelModule
+	mods   []*modelModule
+	cur    map[string]ModuleID
+	layers map[modelLayer]ModuleID
 }
 
 type modelModule struct {
 	req   Request
 	bound map[string]ModuleID // names it refers to → the module whose data was meant, else 0
+	kept  bool
+}
+
+// modelLayer is a module's refinement of a name.
+type modelLayer struct {
+	of   ModuleID
+	name string
+}
+
+// clone returns a model that can be changed without m.
+func (m model) clone() model {
+	next := model{cur: maps.Clone(m.cur), layers: maps.Clone(m.layers)}
+	if next.cur == nil {
+		next.cur, next.layers = map[string]ModuleID{}, map[modelLayer]ModuleID{}
+	}
+	for _, mod := range m.mods {
+		c := *mod
+		next.mods = append(next.mods, &c)
+	}
+	return next
+}
+
+func (m model) live(p Provider) bool { return p.Module != 0 && !m.find(p.Module).kept }
+
+// top returns the topmost live provider of a stack, none if none.
+func (m model) top(st []Provider) Provider {
+	for _, p := range slices.Backward(st) {
+		if m.live(p) {
+			return p
+		}
+	}
+	return Provider{}
+}
+
+// settle works out whom names and refinements lead to after a step that made the
+// modules left kept.
+func (m model) settle(left []ModuleID) {
+	var names []string
+	for _, mod := range m.mods {
+		for _, o := range mod.req.Offers {
+			names = append(names, o.Name)
+		}
+	}
+	old := maps.Clone(m.layers)
+	clear(m.layers)
+	for _, name := range names {
+		st := m.stack(name)
+		if p := m.top(st); p.Module != 0 {
+			m.cur[name] = p.Module
+		} else if m.find(m.cur[name]) == nil {
+			m.cur[name] = st[len(st)-1].Module
+		}
+		for i, p := range st {
+			if p.Kind != Refinement {
+				continue
+			}
+			key := modelLayer{p.Module, name}
+			m.layers[key] = old[key]
+			pushed := slices.Contains(left, old[key]) && !slices.Contains(left, p.Module)
+			if below := m.top(st[:i]); below.Module != 0 && (m.live(p) || pushed) {
+				m.layers[key] = below.Module
+			}
+		}
+	}
+	for name := range m.cur {
+		if !slices.Contains(names, name) {
+			delete(m.cur, name)
+		}
+	}
 }
 
 // kind is the kind as it counts.
@@ -45,18 +118,29 @@ func (m model) stack(name string) []Provider {
 	return st
 }
 
-func (m model) current(name string) Provider {
-	if st := m.stack(name); len(st) > 0 {
-		return st[len(st)-1]
+// provider returns the module's provider of the name, none if it has none.
+func (m model) provider(id ModuleID, name string) Provider {
+	for _, p := range m.stack(name) {
+		if p.Module == id {
+			return p
+		}
 	}
 	return Provider{}
 }
 
+func (m model) current(name string) Provider { return m.provider(m.cur[name], name) }
+
+// provided is whether a need of the name would be bound.
+func (m model) provided(name string) bool { return m.live(m.current(name)) }
+
 func (m model) below(id ModuleID, name string) Provider {
+	if to, ok := m.layers[modelLayer{id, name}]; ok {
+		return m.provider(to, name)
+	}
 	st := m.stack(name)
 	for i, p := range st {
-		if p.Module == id && i > 0 {
-			return st[i-1]
+		if p.Module == id {
+			return m.top(st[:i])
 		}
 	}
 	return Provider{}
@@ -101,7 +185,15 @@ func (m model) names() []string {
 	return names
 }
 
-func (m model) label(id ModuleID) string { return m.find(id).req.Name }
+// label writes a module's name as messages do.
+func (m model) label(id ModuleID) string {
+	if mod := m.find(id); mod.kept {
+		return mod.req.Name + " (being unloaded)"
+	}
+	return m.name(id)
+}
+
+func (m model) name(id ModuleID) string { return m.find(id).req.Name }
 
 // outcome is what a plan says.
 type outcome struct {
@@ -113,7 +205,7 @@ type outcome struct {
 // load returns the model afterwards.
 func (m model) load(reqs []Request, keep bool) (model, outcome) {
 	var out outcome
-	next := model{mods: slices.Clone(m.mods)}
+	next := m.clone()
 	refused := map[string]bool{}
 	type early struct{ r, name string }
 	var earlies []early
@@ -135,13 +227,16 @@ func (m model) load(reqs []Request, keep bool) (model, outcome) {
 		for i, o := range r.Offers {
 			kind := (&modelModule{req: r}).kind(i)
 			st := next.stack(o.Name)
-			top := next.current(o.Name)
+			var top Provider
+			if len(st) > 0 {
+				top = st[len(st)-1]
+			}
 			over := slices.IndexFunc(st, func(p Provider) bool { return p.Kind == Override })
 			accepted := false
 			switch {
 			case seen[o.Name]:
 				out.reasons = append(out.reasons, fmt.Sprintf("duplicate definition: %s: %q is provided twice by one module", r.File, o.Name))
-			case len(st) == 0 && kind == Refinement:
+			case next.top(st).Module == 0 && kind == Refinement:
 				refused[o.Name] = true
 				earlies = append(earlies, early{r.File, o.Name})
 			case len(st) == 0:
@@ -174,10 +269,13 @@ func (m model) load(reqs []Request, keep bool) (model, outcome) {
 			mod.req.Offers = append(mod.req.Offers, o)
 		}
 	}
+	next.settle(nil)
 	for _, e := range earlies {
 		why := "nothing to refine: no module provides it"
-		if p := next.current(e.name); p.Module != 0 {
-			why = "nothing to refine yet: module " + next.label(p.Module) + ", which provides it, comes later in the command"
+		if p := next.current(e.name); next.provided(e.name) {
+			why = "nothing to refine yet: module " + next.name(p.Module) + ", which provides it, comes later in the command"
+		} else if p.Module != 0 {
+			why = "nothing to refine: module " + next.name(p.Module) + ", which provides it, is being unloaded"
 		}
 		out.reasons = append(out.reasons, fmt.Sprintf("conflict: %s: %q: %s", e.r, e.name, why))
 	}
@@ -191,17 +289,19 @@ func (m model) bind(reqs []Request, keep bool, refused map[string]bool, out *out
 	for _, r := range reqs {
 		mod := m.find(r.ID)
 		for _, q := range r.Requires {
-			if m.find(q) == nil {
+			if o := m.find(q); o == nil {
 				out.reasons = append(out.reasons, fmt.Sprintf("not found: %s: the required module with id %d is not there", r.File, q))
+			} else if o.kept {
+				out.reasons = append(out.reasons, fmt.Sprintf("busy: %s: the required module %s is being unloaded", r.File, o.req.Name))
 			}
 		}
 		for _, nd := range r.Needs {
 			strong := slices.Contains(r.Needs, Need{Name: nd.Name})
 			p := m.current(nd.Name)
-			switch {
-			case p.Module != 0 && p.Class == Data:
+			switch keep := keep && p.Module == 0; {
+			case m.live(p) && p.Class == Data:
 				mod.bound[nd.Name] = p.Module
-			case p.Module != 0:
+			case m.live(p):
 				mod.bound[nd.Name] = 0
 			case refused[nd.Name]:
 			case nd.Weak && (!keep || !strong):
@@ -234,81 +334,115 @@ func (m model) list(ids []ModuleID) string {
 	if len(ids) > 1 {
 		word = "modules "
 	}
-	return word + m.joined(ids)
+	return word + m.join(ids, m.label)
 }
 
-func (m model) joined(ids []ModuleID) string {
+func (m model) joined(ids []ModuleID) string { return m.join(ids, m.name) }
+
+func (m model) join(ids []ModuleID, name func(ModuleID) string) string {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b ModuleID) int { return strings.Compare(m.name(a), m.name(b)) })
 	var names []string
 	for _, id := range ids {
-		names = append(names, m.label(id))
+		names = append(names, name(id))
 	}
-	sort.Strings(names)
 	return strings.Join(names, ", ")
 }
 
-// unload returns the model afterwards.
-func (m model) unload(ids []ModuleID) (model, outcome) {
+// step returns the model after one of the verbs unload, leave, forget and return.
+func (m model) step(verb string, ids []ModuleID) (model, outcome) {
 	var out outcome
-	var next model
-	leaves := func(id ModuleID) bool { return slices.Contains(ids, id) }
-	for _, mod := range m.mods {
-		if !leaves(mod.req.ID) {
+	var subjects []ModuleID
+	reason := func(format string, args ...any) { out.reasons = append(out.reasons, fmt.Sprintf(format, args...)) }
+	fromKept := verb == "forget" || verb == "return"
+	for _, id := range ids {
+		switch mod := m.find(id); {
+		case mod == nil:
+			reason("not found: there is no module with id %d", id)
+		case slices.Contains(subjects, id):
+			reason("not found: %s: the module is named twice in one command", m.name(id))
+		case mod.kept && !fromKept:
+			reason("busy: %s: the module is being unloaded already", m.name(id))
+		case !mod.kept && fromKept:
+			reason("not found: %s: the module is not being unloaded", m.name(id))
+		default:
+			subjects = append(subjects, id)
+		}
+	}
+	next := m.clone()
+	all := next.mods
+	next.mods = nil
+	for _, mod := range all {
+		is := slices.Contains(subjects, mod.req.ID)
+		if !is || verb == "leave" || verb == "return" {
+			mod.kept = is && verb == "leave" || !is && mod.kept
 			next.mods = append(next.mods, mod)
 		}
 	}
-	for i, id := range ids {
-		if m.find(id) == nil {
-			out.reasons = append(out.reasons, fmt.Sprintf("not found: there is no module with id %d", id))
-		} else if slices.Contains(ids[:i], id) {
-			out.reasons = append(out.reasons, fmt.Sprintf("not found: %s: the module is named twice in one command", m.label(id)))
-		}
+	if verb != "return" {
+		m.hold(next, verb, subjects, reason)
 	}
+	out.tidy()
+	if out.reasons == nil {
+		next.settle(subjects)
+	}
+	return next, out
+}
+
+// hold gives the reasons for which the subjects must stay.
+func (m model) hold(next model, verb string, subjects []ModuleID, reason func(string, ...any)) {
+	leaves := func(id ModuleID) bool { return slices.Contains(subjects, id) }
 	for _, name := range m.names() {
-		before, after := m.stack(name), next.stack(name)
-		var gone []ModuleID
-		for _, p := range before {
+		before := m.stack(name)
+		var own, lost []ModuleID
+		for i, p := range before {
 			if leaves(p.Module) {
-				gone = append(gone, p.Module)
-			}
-		}
-		if gone == nil {
-			continue
-		}
-		users := next.users(name)
-		if len(after) == 0 {
-			if len(users) > 0 {
-				out.reasons = append(out.reasons, fmt.Sprintf("needed: %s: %q would have no provider left, but is needed by %s", m.joined(gone), name, m.list(users)))
-			}
-			continue
-		}
-		if after[0].Kind == Refinement {
-			out.reasons = append(out.reasons, fmt.Sprintf("needed: %s: %q would have nothing left below the refinement of module %s", m.joined(gone), name, m.label(after[0].Module)))
-		}
-		for _, g := range gone {
-			var by []ModuleID
-			for _, u := range users {
-				if next.find(u).bound[name] == g {
-					by = append(by, u)
+				own = append(own, p.Module)
+			} else if leaves(m.layers[modelLayer{p.Module, name}]) {
+				rest := slices.DeleteFunc(slices.Clone(before[:i]), func(p Provider) bool { return leaves(p.Module) })
+				if verb == "forget" || m.top(rest).Module == 0 {
+					lost = append(lost, p.Module)
 				}
 			}
-			if by != nil {
-				out.reasons = append(out.reasons, fmt.Sprintf("needed: %s: %q is data that the relocations of %s name", m.label(g), name, m.list(by)))
+		}
+		if own == nil {
+			continue
+		}
+		if lost != nil && verb == "forget" {
+			reason("needed: %s: the refinement of %q in %s still leads there", m.joined(own), name, m.list(lost))
+		} else if lost != nil {
+			reason("needed: %s: %q would have nothing left below the refinement of %s", m.joined(own), name, m.list(lost))
+		}
+		left := func(p Provider) bool { return leaves(p.Module) }
+		dry := leaves(m.cur[name]) && m.top(slices.DeleteFunc(before, left)).Module == 0
+		by := map[ModuleID][]ModuleID{} // whose data is named → by whom; 0 for what is no data
+		for _, u := range m.users(name) {
+			if d := m.find(u).bound[name]; !leaves(u) && (d == 0 || leaves(d)) {
+				if dry {
+					d = 0
+				}
+				by[d] = append(by[d], u)
 			}
 		}
+		if dry && by[0] != nil {
+			reason("needed: %s: %q would have no provider left, but is needed by %s", m.joined(own), name, m.list(by[0]))
+		}
+		delete(by, 0)
+		for d, us := range by {
+			reason("needed: %s: %q is data that the relocations of %s name", m.name(d), name, m.list(us))
+		}
 	}
-	for _, mod := range m.mods {
+	for _, id := range subjects {
 		var by []ModuleID
-		for _, r := range next.mods {
-			if leaves(mod.req.ID) && slices.Contains(r.req.Requires, mod.req.ID) {
+		for _, r := range m.mods {
+			if !leaves(r.req.ID) && slices.Contains(r.req.Requires, id) {
 				by = append(by, r.req.ID)
 			}
 		}
 		if by != nil {
-			out.reasons = append(out.reasons, fmt.Sprintf("needed: %s: the module is required by %s", mod.req.Name, m.list(by)))
+			reason("needed: %s: the module is required by %s", m.name(id), m.list(by))
 		}
 	}
-	out.tidy()
-	return next, out
 }
 
 // dump renders all that a Table answers, for comparing a table with itself.
@@ -317,7 +451,7 @@ func (t *Table) dump() string {
 	for id := range len(t.slots) + 2 {
 		s := SlotID(id)
 		name, super := t.SlotName(s)
-		fmt.Fprintln(&b, s, name, super, t.Current(s), t.Stack(s), t.Users(s))
+		fmt.Fprintln(&b, s, name, super, t.Current(s), t.Provided(s), t.Stack(s), t.Users(s))
 	}
 	fmt.Fprintln(&b, t.Names(), t.free)
 	var ids []ModuleID
@@ -327,7 +461,7 @@ func (t *Table) dump() string {
 	slices.Sort(ids)
 	for _, id := range ids {
 		r, _ := t.Module(id)
-		fmt.Fprintln(&b, r, t.Supers(id))
+		fmt.Fprintln(&b, r, t.Kept(id), t.Supers(id))
 	}
 	return b.String()
 }

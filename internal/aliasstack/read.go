@@ -12,25 +12,43 @@ func (t *Table) Lookup(name string) (SlotID, bool) {
 }
 
 // Current returns the provider that the slot follows, none if nobody provides it
-// or there is no such slot.
-func (t *Table) Current(id SlotID) Provider { return t.current(t.slot(id)).provider() }
+// or there is no such slot. It is a kept one only if no live one could be it.
+func (t *Table) Current(id SlotID) Provider { return t.slot(id).current().provider() }
 
-// current returns the node that s follows.
-func (t *Table) current(s *slot) *node {
+// current returns the node that s follows; s may be nil.
+func (s *slot) current() *node {
 	switch {
 	case s == nil:
 		return nil
 	case s.owner != nil:
-		return s.owner.below
+		return s.owner.layer.to
 	}
-	return s.top
+	return s.cur
 }
 
-// Stack returns the providers that the slot can reach, top first: all of its
-// name, or for a super slot those below its module. The slice is the caller's.
+// Provided reports whether the slot follows a live provider: whether a need of its
+// name would be bound if a module were loaded now.
+func (t *Table) Provided(id SlotID) bool { return t.slot(id).current().live() }
+
+// Kept reports whether the module has left and keeps its places.
+func (t *Table) Kept(id ModuleID) bool {
+	m := t.modules[id]
+	return m != nil && m.kept
+}
+
+// Stack returns the places of the slot, kept ones too, top first: all of its name,
+// or for a super slot those below its module. The slice is the caller's.
 func (t *Table) Stack(id SlotID) []Provider {
+	s := t.slot(id)
+	if s == nil {
+		return nil
+	}
+	n := s.top
+	if s.owner != nil {
+		n = s.owner.below
+	}
 	var stack []Provider
-	for n := t.current(t.slot(id)); n != nil; n = n.below {
+	for ; n != nil; n = n.below {
 		stack = append(stack, n.p)
 	}
 	return stack

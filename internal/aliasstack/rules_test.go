@@ -10,12 +10,15 @@ import (
 	"klink/internal/diag"
 )
 
-// stackTests are what TestStacks runs.
-var stackTests = map[string]struct {
+// stackTest says what the stacks are after some steps, and what the last one moved.
+type stackTest struct {
 	steps []string
 	want  map[string]string // name → modules, top first
 	moves []string          // of the last step
-}{
+}
+
+// stackTests are what TestStacks runs.
+var stackTests = map[string]stackTest{
 	"default on an empty stack becomes current": {
 		[]string{"load k d:f"}, map[string]string{"f": "k"}, []string{"f: - -> k"},
 	},
@@ -115,43 +118,47 @@ var stackTests = map[string]struct {
 	},
 }
 
-// TestStacks says for each rule what the stacks are afterwards, and what the last
-// step moved.
+// TestStacks says for each rule what the stacks are afterwards.
 func TestStacks(t *testing.T) {
 	for name, tt := range stackTests {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld()
-			last := len(tt.steps) - 1
-			w.do(t, tt.steps[:last]...)
-			c, err := w.plan(tt.steps[last])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.moves, w.moves(c)); diff != "" {
-				t.Errorf("moves (-want +got):\n%s", diff)
-			}
-			c.Commit()
-			if err := w.t.check(); err != nil {
-				t.Error(err)
-			}
-			for name, want := range tt.want {
-				if got := w.stack(name); got != want {
-					t.Errorf("stack of %s: %q, want %q", name, got, want)
-				}
-			}
-		})
+		t.Run(name, tt.run)
+	}
+}
+
+func (tt stackTest) run(t *testing.T) {
+	w := newWorld()
+	last := len(tt.steps) - 1
+	w.do(t, tt.steps[:last]...)
+	c, err := w.plan(tt.steps[last])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(tt.moves, w.moves(c)); diff != "" {
+		t.Errorf("moves (-want +got):\n%s", diff)
+	}
+	c.Commit()
+	if err := w.t.check(); err != nil {
+		t.Error(err)
+	}
+	for name, want := range tt.want {
+		if got := w.stack(name); got != want {
+			t.Errorf("stack of %s: %q, want %q", name, got, want)
+		}
 	}
 }
 
 // privateF is how many a refusal ends.
 const privateF = `; --private f keeps this one to its own module`
 
-// refusalTests are what TestRefusals runs.
-var refusalTests = map[string]struct {
+// refusalTest is a step that is refused, and why.
+type refusalTest struct {
 	before []string
 	step   string
 	want   []string
-}{
+}
+
+// refusalTests are what TestRefusals runs.
+var refusalTests = map[string]refusalTest{
 	"second override": {
 		[]string{"load k d:f", "load bpf2 o:f", "load r r:f"}, "load bpf o:f",
 		[]string{`conflict: bpf.kmod: "f" already has an override, from module bpf2` + privateF},
@@ -268,18 +275,20 @@ var refusalTests = map[string]struct {
 // TestRefusals has every reason for a refusal, with its kind and its line.
 func TestRefusals(t *testing.T) {
 	for name, tt := range refusalTests {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld()
-			w.do(t, tt.before...)
-			before := w.t.dump()
-			_, err := w.plan(tt.step)
-			if diff := cmp.Diff(tt.want, reasons(err)); diff != "" {
-				t.Errorf("reasons (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(before, w.t.dump()); diff != "" {
-				t.Errorf("the refusal changed the table:\n%s", diff)
-			}
-		})
+		t.Run(name, tt.run)
+	}
+}
+
+func (tt refusalTest) run(t *testing.T) {
+	w := newWorld()
+	w.do(t, tt.before...)
+	before := w.t.dump()
+	_, err := w.plan(tt.step)
+	if diff := cmp.Diff(tt.want, reasons(err)); diff != "" {
+		t.Errorf("reasons (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, w.t.dump()); diff != "" {
+		t.Errorf("the refusal changed the table:\n%s", diff)
 	}
 }
 

@@ -20,7 +20,7 @@ func New() *Table {
 }
 
 // slot is what sites follow. A name's slot has a stack and users; a super slot has
-// an owner, whose neighbour below it follows.
+// an owner, and leads to what that is bound to.
 type slot struct {
 	id   SlotID
 	name string // for a super slot: S
@@ -28,13 +28,14 @@ type slot struct {
 	ends         // of the stack
 	users []user // in no order
 
-	owner *node // super slots only: the provider that refers to super_S
+	owner *node // super slots only: the refinement that refers to super_S
 	fresh bool  // made by a Change that is not committed
 }
 
-// ends are where a stack is taken hold of.
+// ends are where a stack is taken hold of. All but cur are of live and kept places.
 type ends struct {
 	top, bottom *node
+	cur         *node // whom sites follow: the topmost live provider, else a kept one
 	override    *node // the one override, wherever it stands
 	class       Class // of all providers; of no meaning in an empty stack
 }
@@ -46,8 +47,41 @@ type node struct {
 	slot         *slot
 	mod          *module
 	above, below *node
-	super        *slot // the slot of super_S, if the module refers to it
-	named        int   // modules whose relocations name this data
+	super        *slot  // the slot of super_S, if the module refers to it
+	layer        *layer // of a refinement
+	bound        *layer // the first of the refinements that are bound to this provider
+	named        int    // modules whose relocations name this data
+}
+
+// layer is how a refinement is bound to a provider below it, where its super_S, if
+// it has one, leads. Who is bound to a provider is a list, so that the provider
+// leaves without a search for them.
+type layer struct {
+	node       *node // the refinement
+	to         *node
+	next, prev *layer // the others that are bound to the same provider, in no order
+}
+
+// bind makes y, which is bound to nothing, known to the provider that it is bound to.
+func (y *layer) bind(to *node) {
+	y.to, y.next = to, to.bound
+	if y.next != nil {
+		y.next.prev = y
+	}
+	to.bound = y
+}
+
+// unbind undoes bind.
+func (y *layer) unbind() {
+	if y.prev != nil {
+		y.prev.next = y.next
+	} else {
+		y.to.bound = y.next
+	}
+	if y.next != nil {
+		y.next.prev = y.prev
+	}
+	y.to, y.next, y.prev = nil, nil, nil
 }
 
 // provider returns the provider of n, none for nil.
@@ -67,6 +101,7 @@ type module struct {
 	supers     []*slot
 	requires   []*module
 	requiredBy map[*module]struct{}
+	kept       bool // has left, but keeps its places
 }
 
 // node returns the module's own provider of the name, nil if it is none.
@@ -147,6 +182,9 @@ func (n *node) unlink() {
 	}
 	n.above, n.below = nil, nil
 }
+
+// live reports whether n is a provider whose module has not left.
+func (n *node) live() bool { return n != nil && !n.mod.kept }
 
 // slot returns the slot with the id, nil if there is none.
 func (t *Table) slot(id SlotID) *slot {

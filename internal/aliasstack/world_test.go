@@ -65,7 +65,8 @@ func (w *world) requests(text string) []Request {
 	return reqs
 }
 
-// plan plans a step: "load MODULE | MODULE…" or "unload NAME…".
+// plan plans a step: "load MODULE | MODULE…", or "unload NAME…" and so with leave,
+// return and forget.
 func (w *world) plan(step string) (*Change, error) {
 	verb, rest, _ := strings.Cut(step, " ")
 	if verb == "load" {
@@ -75,7 +76,17 @@ func (w *world) plan(step string) (*Change, error) {
 	for _, name := range strings.Fields(rest) {
 		ids = append(ids, w.ids[name])
 	}
-	return w.t.PlanUnload(ids)
+	switch verb {
+	case "unload":
+		return w.t.PlanUnload(ids)
+	case "leave":
+		return w.t.PlanLeave(ids)
+	case "return":
+		return w.t.PlanReturn(ids)
+	case "forget":
+		return w.t.PlanForget(ids)
+	}
+	panic("no such verb: " + verb)
 }
 
 // do plans and commits steps that must succeed; it returns the last change.
@@ -95,7 +106,9 @@ func (w *world) do(tb testing.TB, steps ...string) *Change {
 	return c
 }
 
-// stack renders the stack of a name (or "super_S@module"), top first.
+// stack renders the stack of a name (or "super_S@module"), top first, kept places in
+// parentheses; "=" is before the one that it leads to, unless that is the topmost
+// live one.
 func (w *world) stack(name string) string {
 	s, ok := w.t.Lookup(name)
 	if super, mod, is := strings.Cut(strings.TrimPrefix(name, "super_"), "@"); is {
@@ -106,13 +119,27 @@ func (w *world) stack(name string) string {
 		return "no slot"
 	}
 	var words []string
+	top, cur := Provider{}, w.t.Current(s)
 	for _, p := range w.t.Stack(s) {
-		words = append(words, w.name[p.Module])
+		if top.Module == 0 && !w.t.Kept(p.Module) {
+			top = p
+		}
 	}
-	if cur := w.name[w.t.Current(s).Module]; len(words) > 0 && words[0] != cur || len(words) == 0 && cur != "-" {
-		return "current is " + cur + ", not the top of " + strings.Join(words, " ")
+	for _, p := range w.t.Stack(s) {
+		word := w.name[p.Module]
+		if w.t.Kept(p.Module) {
+			word = "(" + word + ")"
+		}
+		if p == cur && p != top {
+			word = "=" + word
+		}
+		words = append(words, word)
 	}
-	return strings.Join(words, " ")
+	text := strings.Join(words, " ")
+	if cur != top && !strings.Contains(text, "=") {
+		return "current is " + w.name[cur.Module] + ", which is not of " + text
+	}
+	return text
 }
 
 // users renders the users of a name.
@@ -170,6 +197,11 @@ func (t *Table) check() error {
 				return fmt.Errorf("need %d of module %d and its user do not point at each other", i, id)
 			}
 		}
+		for i := range m.nodes {
+			if n := &m.nodes[i]; (n.layer != nil) != (n.p.Kind == Refinement) || n.super != nil && n.super.owner != n {
+				return fmt.Errorf("provider %d of module %d has a wrong layer", i, id)
+			}
+		}
 		for r := range m.requiredBy {
 			if t.modules[r.req.ID] != r || !slices.Contains(r.requires, m) {
 				return fmt.Errorf("module %d is required by %d, which does not require it", id, r.req.ID)
@@ -219,12 +251,45 @@ func (s *slot) check(t *Table, named map[*node]int) error {
 		case n.p.Kind == Override:
 			override = n
 		}
+		if err := n.check(); err != nil {
+			return err
+		}
 	}
 	switch {
+	case s.owner == nil && (s.top == nil) != (s.cur == nil):
+		return errors.New("an empty stack leads to somebody, or another to nobody")
+	case s.cur != nil && (s.cur.slot != s || t.modules[s.cur.p.Module] != s.cur.mod):
+		return errors.New("leads to a provider that is gone")
 	case s.bottom != above || s.override != override:
 		return errors.New("wrong bottom or override")
 	case s.bottom != nil && s.bottom.p.Kind == Refinement:
 		return errors.New("a refinement at the bottom")
+	}
+	return nil
+}
+
+// check returns an error if the refinements that are bound to n, or n's own binding,
+// are not well linked.
+func (n *node) check() error {
+	var prev *layer
+	for y := n.bound; y != nil; prev, y = y, y.next {
+		if y.to != n || y.prev != prev || y.node.layer != y || y.node.slot != n.slot {
+			return errors.New("a refinement is badly bound")
+		}
+	}
+	if y := n.layer; y != nil {
+		first := y
+		for first.prev != nil {
+			first = first.prev
+		}
+		if y.node != n || y.to == nil || y.to.bound != first {
+			return errors.New("a refinement is bound to nobody, or unknown to whom it is bound to")
+		}
+		for b := n.below; b != y.to; b = b.below {
+			if b == nil {
+				return errors.New("a refinement is bound to what is not below it")
+			}
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"klink/internal/diag"
+	"klink/internal/kernel"
 )
 
 // The exit codes of a command.
@@ -66,6 +67,8 @@ type Fault struct {
 	Kind  string   `json:"kind"`  // "undefined", "not-found", …: the sentinel
 	Exit  int      `json:"exit"`  // the command's exit code
 	Lines []string `json:"lines"` // at least one; sorted, names escaped
+
+	Faults []kernel.FaultInfo `json:"faults,omitempty"` // of module code, in the order of their lines
 }
 
 // Error returns the lines.
@@ -96,10 +99,11 @@ func NewFault(err error) *Fault {
 	var list *diag.Errors
 	if !errors.As(causes.Err(), &list) || !madeOf(err) {
 		k := kindOf(err)
-		return &Fault{Kind: k.name, Exit: k.exit, Lines: diag.Lines(err)}
+		return &Fault{Kind: k.name, Exit: k.exit, Lines: diag.Lines(err), Faults: faultsOf(err)}
 	}
 	f = &Fault{Lines: diag.Lines(list)}
 	for i, cause := range list.Unwrap() {
+		f.Faults = append(f.Faults, faultsOf(cause)...)
 		k := kindOf(cause)
 		if i == 0 {
 			f.Kind, f.Exit = k.name, k.exit
@@ -109,6 +113,19 @@ func NewFault(err error) *Fault {
 		}
 	}
 	return f
+}
+
+// faultsOf returns the faults of module code that one root cause tells of.
+func faultsOf(err error) []kernel.FaultInfo {
+	var k *kernel.Faulted
+	var f *Fault
+	switch {
+	case errors.As(err, &k):
+		return []kernel.FaultInfo{k.Info}
+	case errors.As(err, &f):
+		return f.Faults
+	}
+	return nil
 }
 
 // madeOf reports whether there are a list or Faults in err: then their lines are
@@ -138,11 +155,13 @@ func gather(l *diag.List, err error) {
 	}
 	var f *Fault
 	errors.As(err, &f)
+	faults := f.Faults // which line is whose is not known
 	for _, line := range f.Lines {
 		if n := counted(line); n > 0 {
 			l.Count(n)
 		} else {
-			l.Add(&Fault{Kind: f.Kind, Exit: f.Exit, Lines: []string{line}})
+			l.Add(&Fault{Kind: f.Kind, Exit: f.Exit, Lines: []string{line}, Faults: faults})
+			faults = nil
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -120,10 +121,14 @@ func (a *app) compileAll(ctx context.Context, m arch.Machine, files []string, ou
 	if err := kpi.WriteHeaders(headers); err != nil {
 		return diag.New(diag.ErrIO, headers, "cannot write the headers: %v", err)
 	}
+	usual := kpi.CompileFlags(m, headers)
+	if slices.ContainsFunc(compiler, func(w string) bool { return strings.Contains(filepath.Base(w), "clang") }) {
+		usual = slices.DeleteFunc(usual, func(f string) bool { return f == kpi.Shared })
+	}
 	var results []ccResult
 	var errs diag.List
 	for i, file := range files {
-		argv := append(append([]string{}, compiler...), kpi.CompileFlags(m, headers)...)
+		argv := append(append([]string{}, compiler...), usual...)
 		argv = append(append(argv, flags...), "-c", file, "-o", outputs[i])
 		var messages bytes.Buffer
 		to := a.sys.Err

@@ -61,6 +61,12 @@ func (a *app) complain(err error) {
 		}
 		b.WriteString(line + "\n")
 	}
+	for _, fault := range f.Faults {
+		if len(f.Faults) > 1 || len(f.Lines) > 1 {
+			fmt.Fprintf(&b, "at %s:\n", printable(fault.At.String()))
+		}
+		faultText(&b, fault)
+	}
 	lines := f.Lines
 	if s != nil {
 		b.WriteString(s.line + "\n")
@@ -73,7 +79,7 @@ func (a *app) complain(err error) {
 	if a.json {
 		text = encodeJSON(struct {
 			Error *api.Fault `json:"error"`
-		}{&api.Fault{Kind: f.Kind, Exit: f.Exit, Lines: lines}})
+		}{&api.Fault{Kind: f.Kind, Exit: f.Exit, Lines: lines, Faults: f.Faults}})
 	}
 	_, _ = a.sys.Err.Write(text) // nobody is left to tell
 }

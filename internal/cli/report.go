@@ -15,10 +15,13 @@ import (
 const small = 9999
 
 // valueText returns a value in decimal and, if it may be an address or a set of bits,
-// in hex.
+// in hex. A negative int comes in the lower half of the register only; no address does.
 func valueText(v int64) string {
 	if v >= -small && v <= small {
 		return fmt.Sprint(v)
+	}
+	if v>>32 == 0 && int32(v) >= -small && int32(v) < 0 {
+		return fmt.Sprintf("%d (%#x, as an int %d)", v, uint64(v), int32(v))
 	}
 	return fmt.Sprintf("%d (%#x)", v, uint64(v))
 }

@@ -166,6 +166,15 @@ func (b *batch) before(s aliasstack.SlotID) aliasstack.Provider {
 	if p, ok := b.was[s]; ok {
 		return p
 	}
+	return b.current(s)
+}
+
+// current returns the provider that fresh modules find in a slot: none if only modules
+// that have left provide it.
+func (b *batch) current(s aliasstack.SlotID) aliasstack.Provider {
+	if !b.change.Provided(s) {
+		return aliasstack.Provider{}
+	}
 	return b.change.Current(s)
 }
 
@@ -227,7 +236,7 @@ func (b *batch) bindsElsewhere(m *module, id link.NameID, data map[string]dataDe
 		return false
 	}
 	name := m.lm.Names[id].Name
-	if slot, ok := b.stacks.Lookup(name); ok {
+	if slot, ok := b.stacks.Lookup(name); ok && b.stacks.Provided(slot) {
 		if p := b.stacks.Current(slot); p.Module != 0 && p.Class == aliasstack.Data {
 			owner := b.loaded[p.Module]
 			_, have, _ := owner.lm.Own(owner.offers[p.Offer], owner.at)
@@ -316,7 +325,7 @@ func (b *batch) wantEntries() []aliasstack.SlotID {
 			if s == 0 || seen[s] {
 				continue
 			}
-			p := b.change.Current(s)
+			p := b.current(s)
 			switch {
 			case p.Module == 0 && b.mayBeAbsent(n):
 				continue // absent

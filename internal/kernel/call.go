@@ -139,6 +139,9 @@ func (k *Kernel) begin(r CallRequest) (_ *job, err error) {
 	if err := k.runs(); err != nil {
 		return nil, err
 	}
+	if n := k.live.run.Threads(); r.Threads > n {
+		return nil, diag.New(diag.ErrBusy, "", "%d calls at the same time take as many threads; the runner has %d", r.Threads, n)
+	}
 	fn, module, err := k.callee(r.Function)
 	if err != nil {
 		return nil, err
@@ -192,9 +195,11 @@ func (k *Kernel) callee(what string) (fn uint64, module string, err error) {
 	slot, ok := k.stacks.Lookup(what)
 	p := aliasstack.Provider{}
 	if ok {
-		p = k.current(slot)
+		p = k.stacks.Current(slot)
 	}
 	switch {
+	case p.Module != 0 && !k.stacks.Provided(slot):
+		return 0, "", callable(k.modules[p.Module]) // it alone provides it, and is being unloaded
 	case p.Module != 0 && p.Class == aliasstack.Data:
 		return 0, "", diag.New(diag.ErrUsage, "", "%s is data, not a function; klink read shows it", diag.Quote(what))
 	case p.Module != 0:
@@ -207,7 +212,7 @@ func (k *Kernel) callee(what string) (fn uint64, module string, err error) {
 		}
 		m := k.textOwner(addr)
 		if s, isEntry := k.entries.slotOf(addr); m == nil && isEntry {
-			if m = k.modules[k.current(s).Module]; m == nil {
+			if m = k.modules[k.stacks.Current(s).Module]; m == nil {
 				name, _ := k.stacks.SlotName(s)
 				return 0, "", diag.New(diag.ErrNotFound, "", "nobody provides %s, whose entry is at %s", diag.Quote(name), what)
 			}
@@ -228,10 +233,14 @@ func (k *Kernel) callee(what string) (fn uint64, module string, err error) {
 // callable refuses calls straight into a module that comes or goes: its threads are
 // being counted.
 func callable(m *module) error {
-	if m.state != stateLive {
+	switch m.state {
+	case stateLive:
+		return nil
+	case stateDraining:
+		return diag.New(diag.ErrDraining, "", "%s is draining: %s", diag.Escape(m.name), m.why)
+	default:
 		return diag.New(diag.ErrBusy, "", "%s is %s", diag.Escape(m.name), m.state)
 	}
-	return nil
 }
 
 // entryOf returns the entry of a slot that p provides, a new one if it has none.

@@ -131,3 +131,19 @@ type ReadReport struct {
 	Symbol string `json:"symbol,omitempty"` // "bpf:stats+0x8"
 	Bytes  []byte `json:"bytes"`
 }
+
+// MapRequest asks for memory that a module shares with other programs.
+type MapRequest struct {
+	// What is "S" or "module:S", a variable that holds an address there; or "0x…", an
+	// address there or that of such a variable.
+	What string `json:"what"`
+}
+
+// MapReport says what the file that comes with it holds.
+type MapReport struct {
+	Symbol string `json:"symbol,omitempty"` // the variable: "bus_space_trace:ring"
+	Name   string `json:"name"`             // that the module gave the memory; it may be any bytes
+	Addr   Addr   `json:"addr"`             // where modules have it
+	Offset uint64 `json:"offset"`           // where it begins in the file, bytes
+	Size   uint64 `json:"size"`             // bytes, up to the end of what was shared
+}

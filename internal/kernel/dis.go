@@ -59,7 +59,7 @@ func (k *Kernel) function(names *names, what string) (*module, *symbol, error) {
 		return nil, nil, diag.New(diag.ErrNotFound, "", "no function %s in %s", diag.Quote(f), diag.Escape(mod))
 	}
 	if slot, ok := k.stacks.Lookup(what); ok {
-		if p := k.current(slot); p.Module != 0 && p.Class == aliasstack.Func {
+		if p := k.stacks.Current(slot); p.Module != 0 && p.Class == aliasstack.Func {
 			m, addr := k.modules[p.Module], k.providerAddr(p)
 			if s := names.function(m, func(s *symbol) bool { return s.addr == addr }); s != nil {
 				return m, s, nil

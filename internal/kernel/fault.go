@@ -107,11 +107,9 @@ func (k *Kernel) textSpan() (lo, hi uint64) { return k.arena.Span(0) }
 // textOwner returns the module whose text an address lies in: loaded, being loaded, or
 // draining; nil if in none's.
 func (k *Kernel) textOwner(addr uint64) *module {
-	for _, list := range [][]*module{k.initing, k.draining} {
-		for _, m := range list {
-			if m.holds(addr) {
-				return m
-			}
+	for _, m := range k.initing {
+		if m.holds(addr) {
+			return m
 		}
 	}
 	for _, m := range k.modules {
@@ -193,50 +191,58 @@ func (f FrameInfo) String() string {
 	return s
 }
 
-// backtrace finds the callers: by unwind tables as far as they lead, from there by
-// looking for return addresses on the stack.
+// backtrace describes the callers.
 func (k *Kernel) backtrace(names *names, f *runner.Fault) []FrameInfo {
-	word := func(addr uint64) (uint64, bool) { return stackWord(f, addr) }
-	regs := unwindRegs(k.machine, &f.Regs)
 	var trace []FrameInfo
-	sp := f.Regs.SP
-	add := func(pc uint64, guess bool) {
+	k.callers(names, &f.Regs, func(addr uint64) (uint64, bool) { return stackWord(f, addr) }, func(pc uint64, guess bool) bool {
 		info := k.frame(names, pc-1) // the call, not what comes after it
 		info.Addr, info.Offset, info.Guess = Addr(pc), info.Offset+1, guess
 		trace = append(trace, info)
-	}
-	for len(trace) < maxTrace {
-		caller, ok := k.step(k.textOwner(regs.Lookup()), &regs, word)
-		if !ok && len(trace) == 0 {
+		return len(trace) < maxTrace
+	})
+	return trace
+}
+
+// callers finds the return addresses of a thread with these registers, word being its
+// stack's, and shows them innermost first until visit says that it has enough: by unwind
+// tables as far as they lead, from there (guess) by looking for them on the stack. The
+// caller holds the lock.
+func (k *Kernel) callers(names *names, r *runner.Regs, word func(uint64) (uint64, bool), visit func(pc uint64, guess bool) bool) {
+	regs := unwindRegs(k.machine, r)
+	sp, found := r.SP, false
+	for {
+		caller, ok := k.step(names.module(regs.Lookup()), &regs, word)
+		if !ok && !found {
 			caller, ok = k.wildCall(regs, word)
 		}
 		if !ok {
 			break
 		}
-		if k.textOwner(caller.PC-1) == nil {
-			return trace // the runner's own code: the call began here
+		if names.module(caller.PC-1) == nil {
+			return // the runner's own code: the call began here
 		}
-		regs, sp = caller, caller.SP
-		add(caller.PC, false)
+		regs, sp, found = caller, caller.SP, true
+		if !visit(caller.PC, false) {
+			return
+		}
 	}
-	if lr := regs.R[30] & addressBits[k.machine]; len(trace) == 0 && k.machine == arch.ARM64 {
+	if lr := regs.R[30] & addressBits[k.machine]; !found && k.machine == arch.ARM64 {
 		// A leaf keeps its return address in x30; elsewhere x30 leads back into the function.
-		m := k.textOwner(lr)
-		if m != nil && k.afterCall(m, lr) && k.frame(names, lr-1).Func != k.frame(names, f.Regs.PC).Func {
-			add(lr, true)
+		m := names.module(lr)
+		if m != nil && k.afterCall(m, lr) && k.frame(names, lr-1).Func != k.frame(names, r.PC).Func && !visit(lr, true) {
+			return
 		}
 	}
-	for addr := sp; len(trace) < maxTrace; addr += 8 {
+	for addr := sp; ; addr += 8 {
 		w, ok := word(addr)
 		if !ok {
-			break
+			return
 		}
 		w &= addressBits[k.machine]
-		if m := k.textOwner(w); m != nil && k.afterCall(m, w) {
-			add(w, true)
+		if m := names.module(w); m != nil && k.afterCall(m, w) && !visit(w, true) {
+			return
 		}
 	}
-	return trace
 }
 
 // wildCall returns the caller of code that is in no module: a call that went astray has

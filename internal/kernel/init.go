@@ -1,15 +1,16 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"klink/internal/aliasstack"
 	"klink/internal/arena"
 	"klink/internal/diag"
 	"klink/internal/kpi"
@@ -36,6 +37,9 @@ var cmdNames = map[uint64]string{cmdInit: "INIT", cmdFini: "FINI", cmdCatch: "CA
 // lead to the fresh modules by the switch sw: who is to run calls itself by them.
 func (l *loading) push(sw *patch.Switch) error {
 	k := l.k
+	if err := k.fault(faultPush); err != nil {
+		return err
+	}
 	for _, m := range l.fresh {
 		if err := k.live.flush(m.at[link.Text], m.at[link.Text]+m.lm.Size[link.Text]); err != nil {
 			return err
@@ -71,10 +75,10 @@ func (l *loading) getReady(ctx context.Context) error {
 	k.mu.Unlock()
 	err := l.initAll(ctx)
 	k.mu.Lock()
-	k.initing = nil
 	if err != nil {
 		l.finish()
 	}
+	k.initing = nil
 	return err
 }
 
@@ -126,16 +130,19 @@ func (l *loading) initAll(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := l.k.fault(faultInit); err != nil {
+			return err
+		}
 		if err := l.k.resolve(m, l.limit); err != nil {
 			return err
 		}
 		for _, fn := range l.k.pointers(m, m.lm.InitArray(m.at)) {
-			if _, err := l.k.callIn(m, "constructor", l.limit, fn); err != nil {
+			if _, err := l.k.callIn(m, "constructor", callLimits{limit: l.limit}, fn); err != nil {
 				return err
 			}
 		}
 		l.ready = append(l.ready, m)
-		if err := l.k.modcmd(m, cmdInit, l.limit); err != nil {
+		if err := l.k.modcmd(m, cmdInit, callLimits{limit: l.limit}); err != nil {
 			l.ready = l.ready[:len(l.ready)-1]
 			return err
 		}
@@ -146,7 +153,7 @@ func (l *loading) initAll(ctx context.Context) error {
 // resolve asks a module's IFUNC resolvers and puts their answers into the stubs.
 func (k *Kernel) resolve(m *module, limit time.Duration) error {
 	for _, f := range m.lm.IFuncs(m.at) {
-		to, err := k.callIn(m, "resolver", limit, f.Resolver)
+		to, err := k.callIn(m, "resolver", callLimits{limit: limit}, f.Resolver)
 		if err != nil {
 			return err
 		}
@@ -181,12 +188,12 @@ func (k *Kernel) pointers(m *module, at []uint64) []uint64 {
 
 // modcmd calls a module's modcmd, if it has one and there is a runner. An errno that it
 // returns is diag.ErrRefused, by name.
-func (k *Kernel) modcmd(m *module, cmd uint64, limit time.Duration) error {
+func (k *Kernel) modcmd(m *module, cmd uint64, limits callLimits) error {
 	fn, ok := m.lm.Modcmd(m.at)
 	if !ok || k.live == nil {
 		return nil
 	}
-	v, err := k.callIn(m, cmdNames[cmd], limit, fn, cmd, 0)
+	v, err := k.callIn(m, cmdNames[cmd], limits, fn, cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -223,11 +230,27 @@ func errnoName(errno int32) string {
 	return fmt.Sprintf("%s (%s)", name, syscall.Errno(n).Error())
 }
 
+// Faulted is an error because module code faulted while a command ran it: INIT, FINI, a
+// constructor. It is a diag.ErrFault, or the diag.ErrDraining of a module whose FINI did.
+type Faulted struct {
+	error
+	Info FaultInfo
+}
+
+// Unwrap makes it what the error is.
+func (f *Faulted) Unwrap() error { return f.error }
+
+// callLimits are how long a call of klink's own may take; 0 is without a limit.
+type callLimits struct {
+	waits time.Duration // when its waits that can time out do so at the latest
+	limit time.Duration // when it is given up
+}
+
 // callIn calls fn, which belongs to m, on a thread of the runner and waits for it. An
-// error is diag.ErrFault, ErrLost or ErrBusy; what a fault left behind is in the log.
+// error is a Faulted, diag.ErrLost or ErrBusy; what a fault left behind is in the log, too.
 // The lock must not be held.
-func (k *Kernel) callIn(m *module, what string, limit time.Duration, fn uint64, args ...uint64) (uint64, error) {
-	j, err := k.live.run.Begin(runner.Call{Fn: fn, Args: args, Limit: limit, Tag: m})
+func (k *Kernel) callIn(m *module, what string, limits callLimits, fn uint64, args ...uint64) (uint64, error) {
+	j, err := k.live.run.Begin(runner.Call{Fn: fn, Args: args, Limit: limits.limit, Waits: limits.waits, Tag: m})
 	if err != nil {
 		return 0, err
 	}
@@ -237,70 +260,53 @@ func (k *Kernel) callIn(m *module, what string, limit time.Duration, fn uint64, 
 	case res.Err != nil:
 		return 0, bootAgain(res.Err)
 	case res.Fault != nil:
-		info := k.faultInfo(j.Thread(), res.Fault, limit)
+		info := k.faultInfo(j.Thread(), res.Fault, cmp.Or(limits.waits, limits.limit))
 		k.logFault(info)
-		return 0, diag.New(diag.ErrFault, "", "%s: %s: %s in %s", diag.Escape(m.name), what, info.What, info.At)
+		return 0, &Faulted{diag.New(diag.ErrFault, "", "%s: %s: %s in %s", diag.Escape(m.name), what, info.What, info.At), info}
 	}
 	return res.Value, nil
 }
 
 // finish takes fresh modules that ran out of use: FINI of those whose INIT was done, in
-// reverse; then proof that nobody is inside. Modules that a thread will not leave are
-// set aside and are fresh no more. The lock is given up meanwhile.
+// reverse; then proof that nobody is inside. If a thread will not leave one, all are
+// entered into the stacks as modules that have left, and those go that nobody is inside
+// of; the rest drains. The lock is given up meanwhile.
 func (l *loading) finish() {
 	k := l.k
 	if k.live == nil {
 		return
 	}
 	k.mu.Unlock()
-	for i := len(l.ready) - 1; i >= 0; i-- {
-		m := l.ready[i]
-		err := k.modcmd(m, cmdFini, l.limit)
-		for _, fn := range k.pointers(m, m.lm.FiniArray(m.at)) {
-			if err == nil {
-				_, err = k.callIn(m, "destructor", l.limit, fn)
-			}
-		}
-		if err != nil {
+	for _, m := range slices.Backward(l.ready) {
+		if err := k.fini(m, l.limit); err != nil {
 			k.live.run.Print(fmt.Sprintf("klink: %v", err))
 		}
 	}
 	left := k.prove(l.fresh, DefaultUnloadWait)
 	k.mu.Lock()
+	if len(left) == 0 || k.live.lost() != nil {
+		return
+	}
+	l.change.Commit()
+	for _, m := range l.fresh {
+		k.enter(m)
+	}
+	// Their sites, and those of others, lead where they would without them: nothing moves.
+	c, err := k.stacks.PlanLeave(ids(l.fresh))
+	if err != nil { // nobody else has seen them
+		panic(fmt.Sprintf("kernel: a module that never was live cannot leave: %v", err))
+	}
+	c.Commit()
 	var clean []*module
 	for _, m := range l.fresh {
 		if why, in := left[m]; in {
-			if l.sited {
-				k.dropSites(m)
-			}
-			k.drain(m, l.held(m), why)
-			continue
-		}
-		clean = append(clean, m)
-	}
-	if l.sited {
-		for _, m := range clean {
-			k.dropSites(m)
-		}
-		for _, s := range l.entries {
-			k.sites.Remove(0, uint32(s))
-		}
-		l.sited = false
-	}
-	l.fresh = clean
-}
-
-// held returns the loaded modules that a fresh one refers to: they stay as long as
-// somebody is inside of it.
-func (l *loading) held(m *module) map[aliasstack.ModuleID]bool {
-	held := map[aliasstack.ModuleID]bool{}
-	for _, s := range m.follows {
-		if s == 0 {
-			continue
-		}
-		if p := l.before(s); p.Module != 0 {
-			held[p.Module] = true
+			k.drain([]*module{m}, why)
+		} else {
+			clean = append(clean, m)
 		}
 	}
-	return held
+	if err := k.reclaim(clean); err != nil {
+		k.drain(clean, err.Error())
+	}
+	l.fresh, l.entries, l.pushed = nil, nil, nil
 }

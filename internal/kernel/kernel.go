@@ -12,8 +12,9 @@
 // Lock order: Kernel.turn, then Kernel.mu, then Kernel.jobsMu, then the locks of
 // package runner.
 //
-//	turn    who holds it changes modules; it is held while module code of that change
-//	        runs, so that changes come one after the other
+//	turn    who holds it changes stacks and modules, so that changes come one after the
+//	        other. A load holds it while its INIT runs; an unload gives it up while it
+//	        waits for threads or for module code
 //	mu      guards the tables; never held while module code is waited for. Only the
 //	        holder of turn changes the stacks and the modules; a call may add an entry
 //	jobsMu  guards the jobs
@@ -45,6 +46,8 @@ type Config struct {
 	ArenaSize uint64       // 0: arena.DefaultSize
 	Bare      bool         // neither klink's own kernel object nor a runner: it links, and runs nothing
 	Threads   int          // of the runner; 0: runner.DefaultThreads
+
+	fault func(faultPoint) error // lets tests go wrong; nil
 }
 
 // Kernel is one host's state.
@@ -52,20 +55,19 @@ type Kernel struct {
 	cfg  Config
 	turn chan struct{} // holds one token: who has it may change modules
 
-	mu       sync.Mutex
-	machine  arch.Machine      // 0 until the first object decides
-	arena    *arena.Arena      // nil until machine is known
-	stacks   *aliasstack.Table // who provides what
-	sites    patch.Index       // who leads where; entries belong to module 0
-	entries  entryPool         // canonical addresses
-	modules  map[aliasstack.ModuleID]*module
-	byName   map[string]*module
-	draining []*module          // out of every stack, waiting for threads to leave
-	initing  []*module          // being loaded: their code may run already
-	flight   *aliasstack.Change // of an unload whose switch has been, and which may still be put back
-	gone     history            // whose text was where
-	nextID   aliasstack.ModuleID
-	live     *live // nil: nothing runs here
+	mu      sync.Mutex
+	machine arch.Machine      // 0 until the first object decides
+	arena   *arena.Arena      // nil until machine is known
+	stacks  *aliasstack.Table // who provides what
+	sites   patch.Index       // who leads where; entries belong to module 0
+	entries entryPool         // canonical addresses
+	modules map[aliasstack.ModuleID]*module
+	byName  map[string]*module
+	initing []*module // being loaded: their code may run already
+	reaping bool      // somebody looks after draining modules
+	gone    history   // whose text was where
+	nextID  aliasstack.ModuleID
+	live    *live // nil: nothing runs here
 
 	jobs jobs
 }
@@ -87,7 +89,7 @@ type module struct {
 	result  *link.Result         // while loading
 	follows []aliasstack.SlotID  // while loading, by link.NameID: the slot that the name follows
 	nsites  int
-	drain   *draining       // of one that is draining
+	why     string          // of one that is draining: who was inside when it was last looked at
 	lines   []*lineTable    // by object: source lines, read when somebody asks; nil while not read
 	unwind  []*unwind.Table // of its .eh_frame sections
 	unwound bool            // they were looked for

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 // live is the running half of a host: the runner, and the switch's table that its
 // threads look into when they meet a trap. A nil live is a host that runs nothing.
 type live struct {
+	fault func(faultPoint) error
 	run   *runner.Runner
 	arena *arena.Arena
 	table []byte // the host's view of the table's head
@@ -39,7 +41,7 @@ const rowsKept = 1024
 
 // startLive makes the runner of an arena that holds nothing yet.
 func startLive(k *Kernel, threads int, a *arena.Arena) (*live, error) {
-	l := &live{arena: a, start: time.Now()}
+	l := &live{fault: k.fault, arena: a, start: time.Now()}
 	var err error
 	if l.at, err = a.Alloc(arena.Tables, patch.TableSize, 64); err != nil {
 		return nil, err
@@ -129,6 +131,9 @@ type liveSteps live
 
 // Publish implements patch.Steps.
 func (l *liveSteps) Publish(gen uint64, rows []patch.Edit) error {
+	if err := l.fault(faultPublish); err != nil {
+		return err
+	}
 	began := time.Now()
 	room := l.rows
 	if need := uint64(len(rows)) * patch.RowSize; need > room.size {
@@ -157,6 +162,9 @@ const (
 
 // Sync implements patch.Steps.
 func (l *liveSteps) Sync() error {
+	if err := l.fault(faultBarrier); err != nil {
+		return err
+	}
 	began := time.Now()
 	err := l.run.Barrier(true)
 	l.barriers += time.Since(began)
@@ -165,12 +173,18 @@ func (l *liveSteps) Sync() error {
 
 // Turn implements patch.Steps.
 func (l *liveSteps) Turn(gen uint64) error {
+	if err := l.fault(faultTurn); err != nil {
+		return err
+	}
 	store64(l.table[tableTurn:], gen)
 	return nil
 }
 
 // Withdraw implements patch.Steps.
 func (l *liveSteps) Withdraw(uint64) error {
+	if err := l.fault(faultWithdraw); err != nil {
+		return err
+	}
 	store64(l.table[tableGen:], 0)
 	if l.large.size > 0 { // a handler that still reads there finds another generation, and looks again
 		l.arena.Free(arena.Tables, l.large.addr, l.large.size)
@@ -210,8 +224,8 @@ func (k *Kernel) runSwitch(sw *patch.Switch, plan time.Duration) (*SwitchTiming,
 		t.Barriers, t.Publish = int64(l.barriers), int64(l.publish)
 	}
 	t.Write = t.Total - t.Barriers - t.Publish
-	if err != nil {
-		err = fmt.Errorf("the change was made, but the runner is lost: %w", err)
+	if err != nil { // threads may have seen half of it: they are ended
+		err = errors.Join(fmt.Errorf("the change was made, but the runner is lost: %w", err), k.live.close())
 	}
 	return t, err
 }

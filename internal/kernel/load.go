@@ -76,7 +76,7 @@ func (k *Kernel) load(ctx context.Context, fresh []*module, r LoadRequest) (_ *C
 	change, err := l.run(ctx, r.DryRun)
 	if change == nil || r.DryRun {
 		l.abandon()
-		if adopted && len(k.draining) == 0 { // or the host would insist on the machine of what it did not load
+		if adopted && len(k.modules) == 0 { // or the host would insist on the machine of what it did not load
 			err = errors.Join(err, k.disown())
 		}
 	}
@@ -173,7 +173,9 @@ func (l *loading) run(ctx context.Context, dry bool) (*Change, error) {
 	if err := l.getReady(ctx); err != nil {
 		return nil, err
 	}
-	report.Switch, err = k.doSwitch(k.moves(l.change, l.address, fromSomebody)) // calls may have made entries since
+	if err = k.fault(faultSwitch); err == nil {
+		report.Switch, err = k.doSwitch(k.moves(l.change, l.address, fromSomebody)) // calls may have made entries since
+	}
 	if report.Switch == nil {
 		l.finish()
 		return nil, err
@@ -189,13 +191,18 @@ func (l *loading) run(ctx context.Context, dry bool) (*Change, error) {
 // can reach is changed.
 func (l *loading) place() error {
 	k := l.k
-	if err := l.room(); err != nil {
-		return err
+	for _, step := range []struct {
+		at faultPoint
+		do func() error
+	}{{faultRoom, l.room}, {faultPlan, l.plan}, {faultEntries, l.takeEntries}} {
+		if err := k.fault(step.at); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return err
+		}
 	}
-	if err := l.plan(); err != nil {
-		return err
-	}
-	if err := l.takeEntries(); err != nil {
+	if err := k.fault(faultLink); err != nil {
 		return err
 	}
 	err := l.apply(func(m *module) (out [link.Regions][]byte) {
@@ -311,15 +318,19 @@ func (l *loading) enterSites() {
 
 // commit enters what was done into the books; it cannot fail.
 func (l *loading) commit() {
-	k := l.k
 	l.change.Commit()
 	for _, m := range l.fresh {
-		m.state = stateLive
-		m.result, m.follows = nil, nil
-		k.modules[m.id] = m
-		k.byName[m.name] = m
+		l.k.enter(m)
 	}
-	k.nextID += aliasstack.ModuleID(len(l.fresh))
+}
+
+// enter enters a module into the tables.
+func (k *Kernel) enter(m *module) {
+	m.state = stateLive
+	m.result, m.follows = nil, nil
+	k.modules[m.id] = m
+	k.byName[m.name] = m
+	k.nextID = max(k.nextID, m.id+1)
 }
 
 // addEntrySite makes an entry a site of its slot. Entries belong to module 0.
@@ -377,6 +388,7 @@ func (k *Kernel) dropSites(m *module) {
 // giveBack frees a module's blocks: the arena fills text with traps.
 func (k *Kernel) giveBack(m *module) {
 	k.gone.add(m.name, m.at[link.Text], m.lm.Size[link.Text])
+	k.unshare(m)
 	for r, addr := range m.at {
 		if addr != 0 {
 			k.arena.Free(arena.Region(r), addr, m.taken[r])

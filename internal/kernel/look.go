@@ -93,7 +93,7 @@ func (k *Kernel) locate(what string) (addr, size uint64, err error) {
 		return addr, readUnknown, nil
 	}
 	if slot, ok := k.stacks.Lookup(what); ok {
-		if p := k.current(slot); p.Module != 0 {
+		if p := k.stacks.Current(slot); p.Module != 0 {
 			m := k.modules[p.Module]
 			addr, size, _ := m.lm.Own(m.offers[p.Offer], m.at)
 			return addr, sizeOr(size), nil
@@ -164,16 +164,14 @@ func (k *Kernel) Data(addr Addr, n uint64) []byte {
 }
 
 // owner returns the module that sites of that id belong to: a loaded one, or one that
-// is being loaded or draining; nil for the entries.
+// is being loaded; nil for the entries.
 func (k *Kernel) owner(id aliasstack.ModuleID) *module {
 	if m := k.modules[id]; m != nil {
 		return m
 	}
-	for _, list := range [][]*module{k.initing, k.draining} {
-		for _, m := range list {
-			if m.id == id {
-				return m
-			}
+	for _, m := range k.initing {
+		if m.id == id {
+			return m
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"klink/internal/aliasstack"
 	"klink/internal/arch"
+	"klink/internal/arena"
 	"klink/internal/diag"
 	"klink/internal/link"
 	"klink/internal/runner"
@@ -41,7 +43,7 @@ func (k *Kernel) area(m *module) area {
 	}
 	for _, id := range m.offers {
 		slot, _ := k.stacks.Lookup(m.lm.Names[id].Name)
-		if at, ok := k.entries.at[slot]; ok && slices.Contains([]aliasstack.ModuleID{0, m.id}, k.current(slot).Module) {
+		if at, ok := k.entries.at[slot]; ok && slices.Contains([]aliasstack.ModuleID{0, m.id}, k.stacks.Current(slot).Module) {
 			a.entries = append(a.entries, at)
 		}
 	}
@@ -94,10 +96,13 @@ func (a *area) inside(v *runner.View) (addr uint64, in bool) {
 // unload does not wait for klink, seldom enough that the thread gets on.
 const look = 500 * time.Microsecond
 
-// outside waits until each thread, but those that skip says, has been seen outside of
-// all areas, and returns who has not after limit, by module. Strangers, threads that
-// are not the runner's own, are inside of everything.
-func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.View, *area) bool) map[*module]string {
+// outside waits until each thread, but those that are excused from an area, has been seen
+// outside of all areas, and returns who has not after limit, by module. It ends when ctx
+// does. Strangers, threads that are not the runner's own, are inside of everything.
+func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration, excused func(*runner.View, *area) bool) map[*module]string {
+	if k.live == nil || len(areas) == 0 {
+		return nil
+	}
 	deadline := time.Now().Add(limit)
 	waiting := make([]int, k.live.run.Threads())
 	for i := range waiting {
@@ -107,7 +112,7 @@ func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.Vi
 		left := map[*module]string{}
 		var again []int
 		for _, i := range waiting {
-			if k.insideAny(areas, i, skip, left) {
+			if k.insideAny(areas, i, excused, left) {
 				again = append(again, i)
 			}
 		}
@@ -119,7 +124,7 @@ func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.Vi
 		} else if len(waiting) == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) || k.live.lost() != nil {
+		if time.Now().After(deadline) || k.live.lost() != nil || ctx.Err() != nil {
 			return left
 		}
 		time.Sleep(look)
@@ -127,7 +132,7 @@ func (k *Kernel) outside(areas []area, limit time.Duration, skip func(*runner.Vi
 }
 
 // insideAny looks at thread i, and notes in left whom it is inside of.
-func (k *Kernel) insideAny(areas []area, i int, skip func(*runner.View, *area) bool, left map[*module]string) bool {
+func (k *Kernel) insideAny(areas []area, i int, excused func(*runner.View, *area) bool, left map[*module]string) bool {
 	v, err := k.live.run.Inspect(i)
 	v.Fn = k.live.startOf(&v)
 	in := false
@@ -139,7 +144,7 @@ func (k *Kernel) insideAny(areas []area, i int, skip func(*runner.View, *area) b
 			continue
 		}
 		addr, is := area.inside(&v)
-		if !is || skip != nil && skip(&v, area) {
+		if !is || excused != nil && excused(&v, area) {
 			continue
 		}
 		in = true
@@ -148,6 +153,48 @@ func (k *Kernel) insideAny(areas []area, i int, skip func(*runner.View, *area) b
 		}
 	}
 	return in
+}
+
+// excused says that a thread inside of a module does not hold up its grace: it is in one
+// of the module's gates, which FINI waits for, or it is a kernel thread that the module
+// started, which FINI ends.
+func (k *Kernel) excused(v *runner.View, a *area) bool {
+	if v.Job != nil && v.Job.Call().Tag == nil && a.m.holds(v.Fn) {
+		return true
+	}
+	for _, g := range v.Gates {
+		if home, ok := k.gateHome(g); ok && a.m.owns(home) {
+			return true
+		}
+	}
+	return false
+}
+
+// gateHomeOff is where a gate's state says whose it is: an address in its module (struct
+// gate_state in internal/kpi/src/gate.c).
+const gateHomeOff = 24
+
+// gateHome reads that of a gate whose state a thread says is at addr.
+func (k *Kernel) gateHome(addr uint64) (uint64, bool) {
+	lo, hi := k.arena.Span(arena.Data)
+	if addr < lo || addr >= hi || addr%8 != 0 {
+		return 0, false
+	}
+	b := k.arena.Bytes(addr+gateHomeOff, 8)
+	if b == nil {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(b), true
+}
+
+// owns says that an address lies in one of the module's blocks.
+func (m *module) owns(addr uint64) bool {
+	for r, at := range m.at {
+		if addr-at < m.lm.Size[r] {
+			return true
+		}
+	}
+	return false
 }
 
 // whereabouts says what a thread does that is inside by addr.
@@ -163,15 +210,20 @@ func (k *Kernel) whereabouts(i int, v *runner.View, addr uint64) string {
 	}
 }
 
-// prove waits until nobody is inside of any of the modules and returns those whom
-// somebody is inside of when the limit is over, with who it is. The caller has the
-// turn, not the lock, and has made sure that nobody new can enter.
-func (k *Kernel) prove(mods []*module, limit time.Duration) map[*module]string {
+// areas returns what modules cover.
+func (k *Kernel) areas(mods []*module) []area {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	areas := make([]area, len(mods))
 	for i, m := range mods {
 		areas[i] = k.area(m)
 	}
-	k.mu.Unlock()
-	return k.outside(areas, limit, nil)
+	return areas
+}
+
+// prove waits until nobody is inside of any of the modules and returns those whom
+// somebody is inside of when the limit is over, with who it is. Nobody new can enter:
+// the caller has made sure of that.
+func (k *Kernel) prove(mods []*module, limit time.Duration) map[*module]string {
+	return k.outside(context.Background(), k.areas(mods), limit, nil)
 }

@@ -24,7 +24,7 @@ func (k *Kernel) List() []ModuleInfo {
 	for _, m := range k.inOrder() {
 		list = append(list, m.brief())
 	}
-	for _, m := range slices.Concat(k.initing, k.draining) {
+	for _, m := range k.initing {
 		list = append(list, m.brief())
 	}
 	if k.live.lost() != nil {
@@ -68,7 +68,7 @@ func (k *Kernel) Info(name string) (*ModuleInfo, error) {
 		n := &m.lm.Names[id]
 		addr, _, _ := m.lm.Own(id, m.at)
 		slot, _ := k.stacks.Lookup(n.Name)
-		cur := k.current(slot)
+		cur := k.stacks.Current(slot)
 		info.Provides = append(info.Provides, ProvideInfo{n.Name, n.Kind.String(), n.Class.String(), Addr(addr),
 			cur.Module == m.id && cur.Offer == int32(i)})
 		if cur.Module == m.id {
@@ -152,7 +152,7 @@ func (k *Kernel) aliasInfo(names *names, name string, slot aliasstack.SlotID, st
 	for _, p := range stack {
 		m := k.modules[p.Module]
 		addr := k.providerAddr(p)
-		ap := AliasProvider{Module: m.name, Kind: p.Kind.String(), Addr: Addr(addr), Name: names.other(m, addr, name), Current: p == k.current(slot), Super: above, Sites: above}
+		ap := AliasProvider{Module: m.name, Kind: p.Kind.String(), Addr: Addr(addr), Name: names.other(m, addr, name), Current: p == k.stacks.Current(slot), Super: above, Sites: above}
 		if ap.Current {
 			ap.Sites += info.Sites
 		}
@@ -237,7 +237,7 @@ func (k *Kernel) siteSlots(symbols []string, in *module) ([]aliasstack.SlotID, e
 	var errs diag.List
 	for _, name := range symbols {
 		slot, known := k.stacks.Lookup(name)
-		known = known && (k.current(slot).Module != 0 || k.sites.Count(uint32(slot)) > 0)
+		known = known && (k.stacks.Current(slot).Module != 0 || k.sites.Count(uint32(slot)) > 0)
 		if known {
 			add(slot)
 		}

@@ -11,3 +11,14 @@ import (
 func store64(dst []byte, v uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&dst[:8][0])), v)
 }
+
+// load64 reads the first eight bytes of src, which are aligned, in one load that comes
+// before all that is read after it.
+func load64(src []byte) uint64 {
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&src[:8][0])))
+}
+
+// cas64 replaces the first eight bytes of dst, which are aligned, if they are old.
+func cas64(dst []byte, old, v uint64) {
+	atomic.CompareAndSwapUint64((*uint64)(unsafe.Pointer(&dst[:8][0])), old, v)
+}

@@ -145,7 +145,7 @@ type names struct {
 }
 
 func (k *Kernel) names() *names {
-	n := &names{mods: slices.Concat(k.inOrder(), k.initing, k.draining), table: map[*module][]symbol{}}
+	n := &names{mods: slices.Concat(k.inOrder(), k.initing), table: map[*module][]symbol{}}
 	slices.SortFunc(n.mods, func(a, b *module) int { return cmp.Compare(a.at[link.Text], b.at[link.Text]) })
 	return n
 }
@@ -309,7 +309,7 @@ func matcher(p string) (func(*symbol) bool, error) {
 func (k *Kernel) symInfo(m *module, s *symbol) SymInfo {
 	info := SymInfo{Name: s.name, Addr: Addr(s.addr), Size: s.size, Module: m.name, Type: s.typ, Bind: s.bind, Section: s.section}
 	if slot, ok := k.stacks.Lookup(s.name); ok && s.bind != "local" && s.bind != "private" {
-		info.Current = k.current(slot).Module == m.id
+		info.Current = k.stacks.Current(slot).Module == m.id
 	}
 	return info
 }

@@ -11,110 +11,122 @@ import (
 
 	"klink/internal/aliasstack"
 	"klink/internal/diag"
-	"klink/internal/patch"
-	"klink/internal/runner"
 )
 
 // Unload unloads modules: all of them, or none and nothing changed. It goes the mail's
 // way: CATCH tells each module that threads will still come in; one switch takes its
-// names out of the stacks; when every thread has been seen outside once, nobody can
-// come in any more; FINI sends those away who are inside, and ends the module; klink
-// looks whether anybody is inside; and only then the memory is reclaimed. Until FINI
-// has begun, whatever goes wrong puts everything back.
+// names out of the stacks, where its places are kept; when every thread has been seen
+// outside once, nobody can come in any more; FINI sends those away who are inside, and
+// ends the module; klink looks whether anybody is inside; and only then the memory is
+// reclaimed. Until FINI has begun, whatever goes wrong puts everything back, the end of
+// ctx too.
+//
+// Others may load and unload while this waits for threads or for module code.
 //
 // A module that a thread will not leave, or whose FINI failed to end, is left draining:
-// that is diag.ErrDraining, beside the Change.
+// that is diag.ErrDraining. Its modules' own refusals are diag.ErrRefused, what they
+// broke is a Faulted, threads that are in the way diag.ErrBusy.
 func (k *Kernel) Unload(ctx context.Context, r UnloadRequest) (*Change, error) {
-	if err := k.take(ctx); err != nil {
-		return nil, err
-	}
-	defer k.pass()
-	if len(k.draining) > 0 {
-		k.reapOnce()
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	u := &unloading{k: k, wait: time.Duration(r.Wait)}
 	if r.Wait <= 0 {
 		u.wait = DefaultUnloadWait
 	}
-	report, err := u.plan(r)
-	if err != nil || r.DryRun {
-		return report, err
-	}
-	if err := k.live.lost(); err != nil {
-		return nil, bootAgain(err)
-	}
-	return u.run(ctx, report)
-}
-
-// unloading is one unload under way.
-type unloading struct {
-	k       *Kernel
-	wait    time.Duration
-	leaving []*module
-	*batch
-	caught []*module // whose CATCH has returned, in that order
-	moves  []patch.Move
-}
-
-// plan says what the unload would do. The caller holds the lock.
-func (u *unloading) plan(r UnloadRequest) (*Change, error) {
-	k := u.k
-	var err error
-	if u.leaving, err = k.leaving(r.Modules); err != nil {
-		return nil, err
-	}
-	ids := make([]aliasstack.ModuleID, len(u.leaving))
-	gone := map[aliasstack.ModuleID]bool{}
-	for i, m := range u.leaving {
-		ids[i], gone[m.id] = m.id, true
-	}
-	c, err := k.stacks.PlanUnload(ids)
-	if err = errors.Join(err, k.neededByDraining(u.leaving)); err != nil {
-		return nil, err
-	}
-	u.batch = &batch{machine: k.machine, stacks: k.stacks, loaded: k.modules, change: c}
-	u.moves = k.moves(c, u.address, fromSomebody)
-	sw, err := patch.Plan(k.arena, k.machine, &k.sites, u.moves)
+	var report *Change
+	err := k.change(ctx, func() (err error) {
+		if u.leaving, err = k.leaving(r.Modules); err != nil {
+			return err
+		}
+		if report, err = u.describe(); err != nil || r.DryRun {
+			return err
+		}
+		if err := k.live.lost(); err != nil {
+			return bootAgain(err)
+		}
+		u.setState(stateCatching)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	report := k.unloadReport(u.batch, u.leaving, gone)
+	if r.DryRun {
+		report.DryRun = true
+		return report, nil
+	}
+	return u.run(ctx)
+}
+
+// change takes the turn and the lock for f.
+func (k *Kernel) change(ctx context.Context, f func() error) error {
+	if err := k.take(ctx); err != nil {
+		return err
+	}
+	defer k.pass()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return f()
+}
+
+// unloading is one unload under way. It holds neither the turn nor the lock but where it
+// changes tables.
+type unloading struct {
+	k       *Kernel
+	wait    time.Duration // limit of CATCH, of grace, and of FINI
+	leaving []*module
+	caught  []*module // whose CATCH has returned, or may have begun, in that order
+	report  *Change
+}
+
+// ids returns the modules' ids.
+func ids(list []*module) []aliasstack.ModuleID {
+	ids := make([]aliasstack.ModuleID, len(list))
+	for i, m := range list {
+		ids[i] = m.id
+	}
+	return ids
+}
+
+// batchOf returns what turns the providers of a change into addresses.
+func (k *Kernel) batchOf(c *aliasstack.Change) *batch {
+	return &batch{machine: k.machine, stacks: k.stacks, loaded: k.modules, change: c}
+}
+
+// describe reports what it means that the modules leave, or why they cannot. The caller
+// holds the lock.
+func (u *unloading) describe() (*Change, error) {
+	k := u.k
+	c, err := k.stacks.PlanUnload(ids(u.leaving))
+	if err != nil {
+		return nil, err
+	}
+	b := k.batchOf(c)
+	sw, _, err := k.planSwitch(k.moves(c, b.address, fromSomebody))
+	if err != nil {
+		return nil, err
+	}
+	gone := map[aliasstack.ModuleID]bool{}
+	for _, m := range u.leaving {
+		gone[m.id] = true
+	}
+	report := k.unloadReport(b, u.leaving, gone)
 	report.Bytes = changedBytes(k.machine, sw, func(uint64) bool { return false })
-	report.DryRun = r.DryRun
+	for i := range report.Unloaded {
+		report.Unloaded[i].State = stateLive
+	}
 	return report, nil
 }
 
-// run does it. The caller holds the lock, which is given up while others are waited for.
-func (u *unloading) run(ctx context.Context, report *Change) (*Change, error) {
-	k := u.k
-	u.setState(stateCatching)
-	if err := u.unlocked(func() error { return u.catch(ctx) }); err != nil {
+// run does it.
+func (u *unloading) run(ctx context.Context) (*Change, error) {
+	if err := u.catch(ctx); err != nil {
 		return nil, u.uncatch(err)
 	}
-	timing, err := k.doSwitch(k.moves(u.change, u.address, fromSomebody)) // calls may have made entries since the plan
-	if timing == nil {
+	if err := u.relink(ctx); err != nil {
 		return nil, u.uncatch(err)
 	}
-	report.Switch = timing
-	k.flight = u.change
-	defer func() { k.flight = nil }()
-	if k.live == nil {
-		u.reclaim(u.leaving)
-		return report, nil
-	}
-	if err := u.unlocked(func() error { return u.grace() }); err != nil {
+	if err := u.grace(ctx); err != nil {
 		return nil, u.putBack(err)
 	}
-	return u.end(report)
-}
-
-// unlocked runs f without the lock.
-func (u *unloading) unlocked(f func() error) error {
-	u.k.mu.Unlock()
-	defer u.k.mu.Lock()
-	return f()
+	return u.end()
 }
 
 func (u *unloading) setState(state string) {
@@ -129,7 +141,10 @@ func (u *unloading) catch(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := u.k.modcmd(m, cmdCatch, u.wait)
+		if err := u.k.fault(faultCatch); err != nil {
+			return err
+		}
+		err := u.k.modcmd(m, cmdCatch, callLimits{limit: u.wait})
 		var no *errnoError
 		switch {
 		case err == nil:
@@ -149,55 +164,98 @@ func (u *unloading) catch(ctx context.Context) error {
 const enotty = 25
 
 // uncatch tells the modules that were caught that they stay, and returns why with what
-// went wrong on the way. The caller holds the lock.
+// went wrong on the way. Their names lead to them.
 func (u *unloading) uncatch(why error) error {
+	if err := u.k.live.lost(); err != nil {
+		return bootAgain(err)
+	}
 	var errs diag.List
 	errs.Add(why)
-	_ = u.unlocked(func() error {
-		for _, m := range slices.Backward(u.caught) {
-			var no *errnoError
-			if err := u.k.modcmd(m, cmdUncatch, u.wait); err != nil && (!errors.As(err, &no) || no.errno != enotty) {
-				errs.Add(fmt.Errorf("%w: it is live again all the same", err))
-			}
+	for _, m := range slices.Backward(u.caught) {
+		var no *errnoError
+		err := u.k.modcmd(m, cmdUncatch, callLimits{limit: u.wait})
+		if err != nil && (!errors.As(err, &no) || no.errno != enotty) {
+			errs.Add(fmt.Errorf("%w: it is live again all the same", err))
 		}
-		return nil
-	})
+	}
+	u.k.mu.Lock()
 	u.setState(stateLive)
+	u.k.mu.Unlock()
 	return errs.Err()
 }
 
-// putBack lets every symbol lead to the leaving modules again. No change was made since
-// (the turn is ours), so their places are as they were.
+// relink takes the modules' names out of the stacks, in one switch; their places are kept.
+func (u *unloading) relink(ctx context.Context) error {
+	k := u.k
+	return k.change(ctx, func() error {
+		var err error
+		if u.report, err = u.describe(); err != nil { // others may have come to need it during CATCH
+			return err
+		}
+		c, err := k.stacks.PlanLeave(ids(u.leaving))
+		if err != nil {
+			return err
+		}
+		return k.follow(c, faultRelink, &u.report.Switch)
+	})
+}
+
+// follow makes the sites follow a change of the stacks, and commits it. The caller holds
+// turn and lock. An error means that nothing was changed, or that the runner is lost.
+func (k *Kernel) follow(c *aliasstack.Change, at faultPoint, timing **SwitchTiming) error {
+	if err := k.fault(at); err != nil {
+		return err
+	}
+	t, err := k.doSwitch(k.moves(c, k.batchOf(c).address, fromSomebody))
+	if t == nil {
+		return err
+	}
+	if timing != nil {
+		*timing = t
+	}
+	c.Commit()
+	return err
+}
+
+// putBack lets every symbol lead to the leaving modules again, because of why.
 func (u *unloading) putBack(why error) error {
 	k := u.k
-	moves := k.moves(u.change, u.address, fromSomebody)
-	for i := range moves {
-		moves[i].Old, moves[i].New = moves[i].New, moves[i].Old
+	err := k.change(context.Background(), func() error {
+		c, err := k.stacks.PlanReturn(ids(u.leaving))
+		if err != nil {
+			return err
+		}
+		return k.follow(c, faultPutBack, nil)
+	})
+	if lost := k.live.lost(); lost != nil {
+		return bootAgain(lost)
 	}
-	k.flight = nil
-	timing, err := k.doSwitch(moves)
-	if err != nil {
-		why = errors.Join(why, err)
-	}
-	if timing == nil { // only memory that is not as klink wrote it can do that
-		return why
+	if err != nil { // text that is not as klink wrote it: out of use is better than half of it
+		k.mu.Lock()
+		k.drain(u.leaving, fmt.Sprintf("it cannot be put back: %v", err))
+		k.mu.Unlock()
+		return errors.Join(why, err)
 	}
 	return u.uncatch(why)
 }
 
-// grace waits until every thread has been seen outside of the leaving modules, where no
-// new one can come in; those that a module started itself are its FINI's affair.
-func (u *unloading) grace() error {
+// grace waits until every thread has been seen outside of the leaving modules, or in one
+// of their gates; from then on no new one can come in. Threads that a module started
+// itself are its FINI's affair.
+func (u *unloading) grace(ctx context.Context) error {
 	k := u.k
-	k.mu.Lock()
-	areas := make([]area, len(u.leaving))
-	for i, m := range u.leaving {
-		areas[i] = k.area(m)
+	if k.live == nil {
+		return nil
 	}
-	k.mu.Unlock()
-	left := k.outside(areas, u.wait, func(v *runner.View, a *area) bool { return v.Job.Call().Tag == nil && a.m.holds(v.Fn) })
+	if err := k.fault(faultGrace); err != nil {
+		return err
+	}
+	left := k.outside(ctx, k.areas(u.leaving), u.wait, k.excused)
 	if err := k.live.lost(); err != nil {
 		return bootAgain(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	var errs diag.List
 	for m, who := range left {
@@ -208,115 +266,159 @@ func (u *unloading) grace() error {
 
 // end finishes the modules, dependents first, and reclaims those that nobody is inside
 // of. The first FINI that refuses puts its module and those after it back.
-func (u *unloading) end(report *Change) (*Change, error) {
+func (u *unloading) end() (*Change, error) {
 	k := u.k
 	order := slices.Clone(u.leaving)
 	slices.SortFunc(order, func(a, b *module) int { return cmp.Compare(a.id, b.id) })
 	order = initOrder(order)
 	slices.Reverse(order)
 	var ended []*module
-	stuck := map[*module]string{}
+	stuck := map[*module]error{}
 	var failed error
-	_ = u.unlocked(func() error {
-		for _, m := range order {
-			err := k.fini(m, u.wait)
-			var no *errnoError
-			if errors.As(err, &no) {
-				failed = err
-				break
-			}
-			ended = append(ended, m)
-			if err != nil {
-				stuck[m] = strings.TrimPrefix(err.Error(), diag.Escape(m.name)+": ")
-			}
+	for _, m := range order {
+		if failed = k.fault(faultFini); failed != nil {
+			break
 		}
-		return nil
-	})
-	if failed != nil && len(ended) == 0 {
-		return nil, u.putBack(failed)
+		err := k.fini(m, u.wait)
+		var no *errnoError
+		if errors.As(err, &no) {
+			failed = err
+			break
+		}
+		ended = append(ended, m)
+		if err != nil {
+			stuck[m] = err
+		}
 	}
 	if failed != nil {
+		if len(ended) == 0 {
+			return nil, u.putBack(failed)
+		}
 		var some bool
-		if some, failed = u.putSomeBack(ended, report, failed); !some {
+		if some, failed = u.putSomeBack(ended, failed); !some {
 			return nil, failed
 		}
 	}
 	if err := k.live.lost(); err != nil {
 		return nil, bootAgain(err)
 	}
-	var left map[*module]string
-	_ = u.unlocked(func() error { left = k.prove(ended, u.wait); return nil })
-	for m, why := range left {
-		if stuck[m] == "" {
-			stuck[m] = why
+	if err := k.fault(faultProof); err != nil {
+		for _, m := range ended {
+			stuck[m] = cmp.Or(stuck[m], err)
 		}
 	}
-	u.reclaimBut(ended, stuck)
+	for m, why := range k.prove(ended, u.wait) {
+		if stuck[m] == nil {
+			stuck[m] = errors.New(why)
+		}
+	}
+	if err := k.live.lost(); err != nil {
+		return nil, bootAgain(err)
+	}
 	var errs diag.List
-	if failed != nil {
-		errs.Add(failed)
-	}
-	for m, why := range stuck {
-		errs.Add(diag.New(diag.ErrDraining, "", "%s: out of use, but its memory stays until nobody is inside: %s", diag.Escape(m.name), why))
-	}
-	return report, errs.Err()
+	errs.Add(failed)
+	u.settle(ended, stuck, &errs)
+	return u.report, errs.Err()
 }
 
-// fini ends a module: modcmd(FINI), then its destructors.
+// settle reclaims the ended modules, and leaves those that are stuck draining.
+func (u *unloading) settle(ended []*module, stuck map[*module]error, errs *diag.List) {
+	k := u.k
+	var clean []*module
+	for _, m := range ended {
+		if stuck[m] == nil {
+			clean = append(clean, m)
+		}
+	}
+	_ = k.change(context.Background(), func() error { // a Background never ends
+		if err := k.reclaim(clean); err != nil { // somebody who stays needs them: so do they
+			for _, m := range clean {
+				stuck[m] = err
+			}
+		}
+		for m, why := range stuck {
+			text := strings.TrimPrefix(why.Error(), diag.Escape(m.name)+": ")
+			k.drain([]*module{m}, text)
+			var err error = diag.New(diag.ErrDraining, "", "%s: out of use, but its memory stays until nobody is inside: %s", diag.Escape(m.name), text)
+			var f *Faulted
+			if errors.As(why, &f) {
+				err = &Faulted{err, f.Info}
+			}
+			errs.Add(err)
+		}
+		return nil
+	})
+	for i := range u.report.Unloaded {
+		for m := range stuck {
+			if u.report.Unloaded[i].Name == m.name {
+				u.report.Unloaded[i].State = stateDraining
+			}
+		}
+	}
+}
+
+// fini ends a module: modcmd(FINI), then its destructors. Waits of FINI that can time
+// out do so at the limit, so that it can refuse; it is given up a little later.
 func (k *Kernel) fini(m *module, limit time.Duration) error {
-	if err := k.modcmd(m, cmdFini, limit); err != nil {
+	limits := callLimits{waits: limit, limit: limit + min(limit, finiSlack)}
+	if err := k.modcmd(m, cmdFini, limits); err != nil {
 		return err
 	}
 	for _, fn := range k.pointers(m, m.lm.FiniArray(m.at)) {
-		if _, err := k.callIn(m, "destructor", limit, fn); err != nil {
+		if _, err := k.callIn(m, "destructor", limits, fn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// finiSlack is how long a FINI whose waits have timed out may take to put its module in
+// order again.
+const finiSlack = time.Second
+
 // putSomeBack makes the modules that have not ended current again, because of why; those
-// that have, stay out. It works like a put back of all followed by an unload of the ended
-// ones, in one switch. If it returns false the ended ones may not be reclaimed: in a circle
+// that have, stay out. If it returns false the ended ones may not be reclaimed: in a circle
 // the others need them, and they have been put back, too. The error is why, with what
 // became of each module.
-func (u *unloading) putSomeBack(ended []*module, report *Change, why error) (some bool, err error) {
+func (u *unloading) putSomeBack(ended []*module, why error) (some bool, err error) {
 	k := u.k
-	ids := make([]aliasstack.ModuleID, len(ended))
-	for i, m := range ended {
-		ids[i] = m.id
-	}
+	var needed error
+	rest := slices.DeleteFunc(slices.Clone(u.leaving), func(m *module) bool { return slices.Contains(ended, m) })
 	u.caught = slices.DeleteFunc(u.caught, func(m *module) bool { return slices.Contains(ended, m) })
-	c, err := k.stacks.PlanUnload(ids)
+	err = k.change(context.Background(), func() error {
+		c, err := k.stacks.PlanReturn(ids(rest))
+		if err != nil {
+			return err
+		}
+		if err := k.follow(c, faultPutBack, nil); err != nil {
+			return err
+		}
+		_, needed = k.stacks.PlanForget(ids(ended))
+		return nil
+	})
 	if err != nil {
+		return false, u.putBack(errors.Join(why, err))
+	}
+	if needed != nil {
 		var errs diag.List
 		errs.Add(why)
 		for _, m := range ended {
 			errs.Add(diag.New(diag.ErrNeeded, m.name, "stays, although its FINI is done: modules that have not ended need it"))
 		}
-		return false, u.putBack(errs.Err())
+		both := u.leaving
+		u.leaving = ended
+		err := u.putBack(errs.Err())
+		u.leaving = both
+		k.mu.Lock()
+		u.setState(stateLive)
+		k.mu.Unlock()
+		return false, err
 	}
-	after := &batch{machine: k.machine, stacks: k.stacks, loaded: k.modules, change: c}
-	var moves []patch.Move
-	for _, mv := range u.change.Moves() {
-		now, want := u.change.Current(mv.Slot), c.Current(mv.Slot)
-		if !leads(now) || !leads(want) || now == want || k.sites.Count(uint32(mv.Slot)) == 0 {
-			continue
-		}
-		from, _ := u.address(now)
-		to, _ := after.address(want)
-		moves = append(moves, patch.Move{Slot: uint32(mv.Slot), Old: from, New: to})
-	}
-	if _, err := k.doSwitch(moves); err != nil {
-		return false, errors.Join(why, err)
-	}
-	k.flight = c
-	u.batch = after
-	u.leaving = slices.DeleteFunc(u.leaving, func(m *module) bool { return slices.Contains(ended, m) })
-	report.Unloaded = slices.DeleteFunc(report.Unloaded, func(i ModuleInfo) bool {
-		return slices.ContainsFunc(u.leaving, func(m *module) bool { return m.name == i.Name })
+	u.leaving = rest
+	u.report.Unloaded = slices.DeleteFunc(u.report.Unloaded, func(i ModuleInfo) bool {
+		return slices.ContainsFunc(rest, func(m *module) bool { return m.name == i.Name })
 	})
-	return true, u.uncatch(fmt.Errorf("%w; put back: %s; out of use: %s", why, nameList(u.leaving), nameList(ended)))
+	return true, u.uncatch(fmt.Errorf("%w; put back: %s; out of use: %s", why, nameList(rest), nameList(ended)))
 }
 
 // nameList names modules, with commas between them.
@@ -328,80 +430,48 @@ func nameList(list []*module) string {
 	return strings.Join(names, ", ")
 }
 
-// reclaim takes modules out of every table and gives their memory back.
-func (u *unloading) reclaim(list []*module) { u.reclaimBut(list, nil) }
-
-// reclaimBut is reclaim, but modules that somebody is inside of are left draining.
-func (u *unloading) reclaimBut(list []*module, stuck map[*module]string) {
-	k := u.k
-	held := map[*module]map[aliasstack.ModuleID]bool{}
-	for m := range stuck {
-		held[m] = k.calledBy(m)
+// reclaim takes kept modules out of every table and gives their memory back. The caller
+// holds turn and lock, and has seen that nobody is inside. The error is diag.ErrNeeded:
+// somebody who stays follows them still.
+func (k *Kernel) reclaim(list []*module) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if err := k.fault(faultReclaim); err != nil {
+		return err
+	}
+	c, err := k.stacks.PlanForget(ids(list))
+	if err != nil {
+		return err
 	}
 	supers := map[*module][]aliasstack.SlotID{}
 	for _, m := range list {
 		supers[m] = k.stacks.Supers(m.id)
+		k.dropSites(m)
 	}
-	empty := emptied(u.change)
-	u.change.Commit()
-	for _, s := range empty {
-		k.entries.trap(s)
+	// What moves is followed by nobody who stays, but by entries.
+	moves := k.moves(c, k.batchOf(c).address, fromSomebody)
+	if len(moves) > 0 {
+		if t, err := k.doSwitch(moves); t == nil {
+			return err
+		}
 	}
+	c.Commit()
 	for _, m := range list {
+		for _, id := range m.offers {
+			if slot, ok := k.stacks.Lookup(m.lm.Names[id].Name); ok && k.stacks.Current(slot).Module == 0 {
+				k.entries.trap(slot)
+			}
+		}
+		for _, s := range supers[m] {
+			k.sites.Remove(0, uint32(s))
+			k.entries.drop(s)
+		}
 		delete(k.modules, m.id)
 		delete(k.byName, m.name)
-		why, in := stuck[m]
-		for _, s := range supers[m] {
-			k.sites.Remove(uint32(m.id), uint32(s))
-			k.sites.Remove(0, uint32(s))
-		}
-		if !in {
-			k.dropSites(m)
-			for _, s := range supers[m] {
-				k.entries.drop(s)
-			}
-			k.giveBack(m)
-			continue
-		}
-		k.drain(m, held[m], why)
-		for _, s := range empty { // these lead to itself, and stay so whoever provides the name next
-			k.sites.Remove(uint32(m.id), uint32(s))
-		}
-		m.slots = slices.DeleteFunc(m.slots, func(s aliasstack.SlotID) bool {
-			return slices.Contains(supers[m], s) || slices.Contains(empty, s)
-		})
-		for _, s := range supers[m] {
-			if at, ok := k.entries.forget(s); ok {
-				m.drain.entries = append(m.drain.entries, at)
-			}
-		}
+		k.giveBack(m)
 	}
-}
-
-// calledBy returns the modules that m's sites lead to, or whose data it may know.
-func (k *Kernel) calledBy(m *module) map[aliasstack.ModuleID]bool {
-	held := map[aliasstack.ModuleID]bool{}
-	for i := range m.lm.Names {
-		n := &m.lm.Names[i]
-		if slot, ok := k.stacks.Lookup(n.Name); ok && n.Uses != 0 {
-			held[k.current(slot).Module] = true
-		}
-	}
-	for _, s := range k.stacks.Supers(m.id) {
-		held[k.stacks.Current(s).Module] = true
-	}
-	delete(held, 0)
-	delete(held, m.id)
-	return held
-}
-
-// current returns the provider that a slot's sites lead to: the stacks', but for those
-// of an unload that may still be put back.
-func (k *Kernel) current(s aliasstack.SlotID) aliasstack.Provider {
-	if k.flight != nil {
-		return k.flight.Current(s)
-	}
-	return k.stacks.Current(s)
+	return nil
 }
 
 // leaving resolves the names of an unload; the kernel stays.
@@ -421,23 +491,14 @@ func (k *Kernel) leaving(names []string) ([]*module, error) {
 			errs.Add(diag.New(diag.ErrConflict, "", "%s: stays until the host halts", m.name))
 		case seen[m]:
 			errs.Add(diag.New(diag.ErrUsage, "", "%s is named twice", diag.Quote(m.name)))
+		case m.state == stateDraining:
+			errs.Add(diag.New(diag.ErrDraining, "", "%s: out of use already, but its memory stays until nobody is inside: %s", diag.Escape(m.name), m.why))
+		case m.state != stateLive:
+			errs.Add(diag.New(diag.ErrBusy, "", "%s is %s", diag.Escape(m.name), m.state))
 		default:
 			list = append(list, m)
 		}
 		seen[m] = true
 	}
 	return list, errs.Err()
-}
-
-// emptied returns the slots that nobody will provide after a change. Their sites are
-// not moved by the switch: only modules that leave have any, and their text may run
-// until it is reclaimed; what is left then is the entry, which traps.
-func emptied(c *aliasstack.Change) []aliasstack.SlotID {
-	var slots []aliasstack.SlotID
-	for _, mv := range c.Moves() {
-		if mv.To.Module == 0 {
-			slots = append(slots, mv.Slot)
-		}
-	}
-	return slots
 }

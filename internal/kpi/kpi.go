@@ -23,6 +23,10 @@
 //     gate at 16, an address in the module whose gate it is at 24, u32 caught at 32, the
 //     entrances and exits that went by the mutex at 40, the name (32 bytes,
 //     NUL-terminated) at 72; from 128 on 64 bytes a thread, entrances at 0, exits at 8.
+//   - Windows is a table with an entry (WindowEntry bytes) for each of the runner's
+//     windows (src/share.c): at 0 u64 an address in the module that shares it, 0 if nobody
+//     does; at 8 u64 the bytes that it asked for; at WindowName the name, 32 bytes,
+//     NUL-terminated. The host makes entries free, by a 0 at 0, and does nothing else to them.
 //
 // Layer 3. Imports: arch, diag. Everything here is safe for concurrent use.
 package kpi
@@ -44,6 +48,13 @@ const (
 	Settle     = "klink_settle"
 	ThreadMain = "klink_kthread_main"
 	Gates      = "gate_list"
+	Windows    = "klink_windows"
+)
+
+// The table of windows; see the package's description.
+const (
+	WindowEntry = 56
+	WindowName  = 24
 )
 
 //go:embed klink.amd64.o klink.arm64.o

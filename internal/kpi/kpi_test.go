@@ -70,7 +70,7 @@ func TestNames(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%v: the lists and the object differ\nonly listed: %v\nonly provided: %v", m, less(want, got), less(got, want))
 		}
-		for _, name := range []string{HeapLo, HeapHi, Settle, ThreadMain, Gates} {
+		for _, name := range []string{HeapLo, HeapHi, Settle, ThreadMain, Gates, Windows} {
 			if !slices.Contains(got, name) {
 				t.Errorf("%v: no %s", m, name)
 			}

@@ -8,13 +8,16 @@ import "sync/atomic"
 
 const (
 	magic  = 0x4b4e4c4b
-	layout = 1
+	layout = 2
 
 	fdProgram = 3
 	fdSealed  = 4
 	fdData    = 5
 	fdStacks  = 6
 	fdControl = 7
+	fdWindows = 8 // and those behind it
+
+	maxWindows = 8
 
 	mailOff    = 0x1000
 	threadsOff = 0x2000
@@ -52,14 +55,14 @@ const (
 // steps names the steps of the runner's start by their numbers in config.step.
 var steps = [...]string{
 	"start",
-	"config", "control", "text", "tables", "data", "stacks",
+	"config", "control", "text", "tables", "data", "stacks", "windows",
 	"descriptors", "barriers", "signals", "threads", "limits", "mdwe", "seal", "seccomp", "up",
 }
 
 // The first and the last step that maps memory at an address.
 const (
 	stepControl = 2
-	stepStacks  = 6
+	stepWindows = 7
 )
 
 type ctlConfig struct {
@@ -73,6 +76,8 @@ type ctlConfig struct {
 	canary                                             atomic.Uint64
 	threads, logSlots                                  atomic.Uint32
 	log                                                atomic.Uint64
+	windows, windowStride, windowSize                  atomic.Uint64
+	windowCount, pad                                   atomic.Uint32
 	step                                               atomic.Uint32
 	error                                              atomic.Int32
 	walls                                              atomic.Uint32

@@ -34,11 +34,12 @@ func TestNumbers(t *testing.T) {
 	here := map[string]uint64{
 		"MAGIC": magic, "LAYOUT": layout,
 		"FD_PROGRAM": fdProgram, "FD_SEALED": fdSealed, "FD_DATA": fdData, "FD_STACKS": fdStacks, "FD_CONTROL": fdControl,
+		"FD_WINDOWS": fdWindows, "WINDOWS": maxWindows,
 		"MAIL_OFF": mailOff, "THREADS_OFF": threadsOff, "THREAD_SIZE": threadSize, "VALUES_OFF": valuesOff,
 		"SIG_PARK": sigPark, "SIG_LIMIT": sigLimit,
 		"WALL_MDWE": wallMdwe, "WALL_SECCOMP": wallSeccomp, "WALL_LIMITS": wallLimits, "WALL_FDS": wallFds,
 		"CMD_BARRIER": cmdBarrier, "CMD_FLUSH": cmdFlush, "LINE_GOES_ON": lineGoesOn,
-		"STEP_CONTROL": stepControl, "STEP_STACKS": stepStacks,
+		"STEP_CONTROL": stepControl, "STEP_WINDOWS": stepWindows,
 		"VALUES": nValues, "HELD": nHeld, "GATES": nGates,
 	}
 	seen := map[string]bool{}

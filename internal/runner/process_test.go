@@ -101,7 +101,7 @@ func TestWalls(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		major, min int // the first Linux that has it
-	}{{"shared-sealed", 4, 17}, {"system-calls", 4, 17}, {"resource-limits", 4, 17}, {"no-descriptors", 5, 9}, {"no-exec-gain", 6, 3}} {
+	}{{"shared-sealed", 4, 17}, {"windows-sealed", 5, 1}, {"system-calls", 4, 17}, {"resource-limits", 4, 17}, {"no-descriptors", 5, 9}, {"no-exec-gain", 6, 3}} {
 		var major, minor int
 		if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func TestProcess(t *testing.T) {
 		for _, c := range []struct {
 			addr uint64
 			perm string
-		}{{textAddr, "r-xs"}, {tablesAddr, "r--s"}, {dataAddr, "rw-s"}} {
+		}{{textAddr, "r-xs"}, {tablesAddr, "r--s"}, {dataAddr, "rw-s"}, {w.Windows()[0].Addr, "rw-s"}, {w.Windows()[maxWindows-1].Addr, "rw-s"}} {
 			if lo <= c.addr && c.addr < hi {
 				seen++
 				if perm != c.perm {
@@ -144,8 +144,8 @@ func TestProcess(t *testing.T) {
 			}
 		}
 	}
-	if seen != 3 {
-		t.Errorf("%d of 3 parts are mapped", seen)
+	if seen != 5 {
+		t.Errorf("%d of 5 parts are mapped", seen)
 	}
 	if fds, err := os.ReadDir("/proc/" + pid + "/fd"); err != nil || len(fds) != 0 {
 		t.Errorf("descriptors %v %v", fds, err)
@@ -167,14 +167,18 @@ func TestPlacesAreRandom(t *testing.T) {
 	for _, p := range places {
 		seen := map[uint64]bool{}
 		for range 8 {
-			a, b := within(p.controlLo, p.controlHi, 1<<24), within(p.stacksLo, p.stacksHi, MaxThreads*stackStride)
-			if a%granule != 0 || b%granule != 0 || a < p.controlLo || a+1<<24 > p.controlHi || b < p.stacksLo || b+MaxThreads*stackStride > p.stacksHi {
-				t.Errorf("%#x %#x", a, b)
+			for _, part := range []struct{ lo, hi, size uint64 }{
+				{p.controlLo, p.controlHi, 1 << 24}, {p.stacksLo, p.stacksHi, MaxThreads * stackStride}, {p.windowsLo, p.windowsHi, maxWindows * windowStride},
+			} {
+				a := within(part.lo, part.hi, part.size)
+				if a%granule != 0 || a < part.lo || a+part.size > part.hi {
+					t.Errorf("%#x %#x", a, part)
+				}
+				seen[a] = true
 			}
-			seen[a], seen[b] = true, true
 		}
-		if len(seen) < 14 {
-			t.Errorf("%d of 16 differ", len(seen))
+		if len(seen) < 20 {
+			t.Errorf("%d of 24 differ", len(seen))
 		}
 	}
 }
@@ -183,9 +187,11 @@ func TestPlacesAreRandom(t *testing.T) {
 func TestNextPlace(t *testing.T) {
 	was := places
 	defer func() { places = was }()
-	for _, bad := range []place{ // control, then the first stack, over data
-		{dataAddr, dataAddr + 1<<20 + 3<<17, 1 << 44, 1 << 46},
-		{1 << 40, 1 << 44, dataAddr + stackSize - stackStride, dataAddr + stackSize + 7*stackStride + granule},
+	good := was[0]
+	for _, bad := range []place{ // control, then the first stack, then the first window, over data
+		{dataAddr, dataAddr + 1<<20 + 3<<17, good.stacksLo, good.stacksHi, good.windowsLo, good.windowsHi},
+		{good.controlLo, good.controlHi, dataAddr + stackSize - stackStride, dataAddr + stackSize + 7*stackStride + granule, good.windowsLo, good.windowsHi},
+		{good.controlLo, good.controlHi, good.stacksLo, good.stacksHi, dataAddr, dataAddr + maxWindows*windowStride + granule},
 	} {
 		places = []place{bad, was[1]}
 		w := begin(t)
@@ -194,7 +200,7 @@ func TestNextPlace(t *testing.T) {
 			t.Errorf("control at %#x", at)
 		}
 	}
-	places = []place{{dataAddr, dataAddr + 1<<20 + 3<<17, 1 << 44, 1 << 46}}
+	places = []place{{dataAddr, dataAddr + 1<<20 + 3<<17, good.stacksLo, good.stacksHi, good.windowsLo, good.windowsHi}}
 	_, cfg := prepare(t)
 	if _, err := Start(cfg); !errors.Is(err, diag.ErrIO) || !strings.Contains(err.Error(), "the runner cannot start: data: file exists") {
 		t.Error(err)
@@ -294,7 +300,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, f, _ := count(); f != fds {
+		if _, f, _ := count(); f != fds+maxWindows {
 			t.Errorf("%d descriptors, before %d", f, fds)
 		}
 		for range 2 {

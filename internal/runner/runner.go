@@ -80,6 +80,8 @@ type Runner struct {
 	born   time.Duration // CLOCK_MONOTONIC at Start
 	gone   chan struct{}
 
+	windows []window // never changes; their files under mu
+
 	service sync.Mutex
 	cmdSeq  uint32 // of the last command; under service
 
@@ -131,14 +133,14 @@ func Start(cfg Config) (*Runner, error) {
 			return r, nil
 		}
 		var refused *startError
-		if !errors.As(err, &refused) || refused.step < stepControl || refused.step > stepStacks {
+		if !errors.As(err, &refused) || refused.step < stepControl || refused.step > stepWindows {
 			break // the places are not to blame
 		}
 	}
 	return nil, diag.New(diag.ErrIO, "", "the runner cannot start: %v", err)
 }
 
-// startAt starts a runner with control and stacks in the ranges of where.
+// startAt starts a runner with control, stacks and windows in the ranges of where.
 func startAt(cfg Config, where place) (*Runner, error) {
 	r := &Runner{cfg: cfg, gone: make(chan struct{}), born: monotonic()}
 	if err := r.open(where); err != nil {
@@ -175,14 +177,14 @@ func (c *Config) check() error {
 
 // place is where the runner maps what is not in the arena: ranges of addresses, above
 // the arena and away from one another, from each of which an address is chosen at random.
-type place struct{ controlLo, controlHi, stacksLo, stacksHi uint64 }
+type place struct{ controlLo, controlHi, stacksLo, stacksHi, windowsLo, windowsHi uint64 }
 
 // places are tried in this order: below 2^46, which fits any x86-64 and aarch64 with
 // 48 bits of address, and stays away from what Linux maps by itself near the end; then
 // below 2^38, for aarch64 with 39 bits.
 var places = []place{
-	{1 << 40, 1 << 44, 1 << 44, 1 << 46},
-	{1 << 34, 1 << 35, 1 << 35, 1 << 38},
+	{1 << 40, 1 << 44, 1 << 44, 1 << 46, 1 << 39, 1 << 40},
+	{1 << 34, 1 << 35, 1 << 35, 1 << 38, 1 << 33, 1 << 34},
 }
 
 const (
@@ -282,6 +284,9 @@ func (r *Runner) await() error {
 			why = "this system does not have it"
 		}
 		r.walls = append(r.walls, Wall{w.name, up, why})
+	}
+	if err := r.sealWindows(); err != nil {
+		return err
 	}
 	return r.meet()
 }
@@ -422,5 +427,5 @@ func (r *Runner) Close() error {
 		return nil
 	}
 	r.closed = true
-	return errors.Join(unmap(r.ctl), unmap(r.stacks))
+	return errors.Join(unmap(r.ctl), unmap(r.stacks), r.closeWindows())
 }

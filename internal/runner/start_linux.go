@@ -46,7 +46,7 @@ func (r *Runner) open(where place) (err error) {
 			err = errors.Join(err, unix.Close(fd))
 		}
 		if err != nil {
-			err = errors.Join(err, unmap(r.ctl), unmap(r.stacks))
+			err = errors.Join(err, unmap(r.ctl), unmap(r.stacks), r.closeWindows())
 		}
 	}()
 	var sealed error
@@ -67,6 +67,9 @@ func (r *Runner) open(where place) (err error) {
 	if r.stacks, stacks, err = share("klink-stacks", r.cfg.stacksSize()); err != nil {
 		return err
 	}
+	if err = r.makeWindows(within(where.windowsLo, where.windowsHi, maxWindows*windowStride)); err != nil {
+		return err
+	}
 	r.mail = r.ctl.mail()
 	r.fill(where)
 	binary, err := programFile()
@@ -80,12 +83,15 @@ func (r *Runner) open(where place) (err error) {
 	}
 	r.walls = append(r.walls, wall)
 
-	var files [fdControl + 1]uintptr
+	var files [fdWindows + maxWindows]uintptr
 	for i := range files {
 		files[i] = ^uintptr(0) // closed
 	}
 	files[fdProgram], files[fdControl], files[fdStacks] = uintptr(binary), uintptr(control), uintptr(stacks)
 	files[fdSealed], files[fdData] = uintptr(r.cfg.SealedFd), uintptr(r.cfg.DataFd)
+	for i, w := range r.windows {
+		files[fdWindows+i] = uintptr(w.fd)
+	}
 	r.proc, err = spawn(files[:])
 	return err
 }

@@ -8,6 +8,7 @@
  *	condvar.c	condition variables
  *	kthread.c	kernel threads, tsleep, kpause
  *	gate.c		gates
+ *	share.c		memory that other programs may map
  *	settle.c	what is done for a call that was given up
  *	time.c		clocks, delays, sleeping
  *	string.c	strings, memory, numbers

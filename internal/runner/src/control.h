@@ -19,7 +19,7 @@
 #define KLINK_CONTROL_H
 
 #define KLINK_MAGIC	0x4b4e4c4b	/* "KLNK" */
-#define KLINK_LAYOUT	1		/* changes with this file */
+#define KLINK_LAYOUT	2		/* changes with this file */
 
 /* Descriptors that the runner is started with; it closes all of them. */
 #define KLINK_FD_PROGRAM	3	/* the runner itself */
@@ -27,6 +27,9 @@
 #define KLINK_FD_DATA		5
 #define KLINK_FD_STACKS		6	/* thread i: stack_size at i * (stack_size + alt_size), its signal stack behind it */
 #define KLINK_FD_CONTROL	7
+#define KLINK_FD_WINDOWS	8	/* the first of config.window_count */
+
+#define KLINK_WINDOWS		8	/* at most */
 
 #define KLINK_MAIL_OFF		0x1000
 #define KLINK_THREADS_OFF	0x2000
@@ -55,15 +58,16 @@
 #define KLINK_STEP_TABLES	4	/* "tables" */
 #define KLINK_STEP_DATA		5	/* "data" */
 #define KLINK_STEP_STACKS	6	/* "stacks" */
-#define KLINK_STEP_FDS		7	/* "descriptors": all are closed */
-#define KLINK_STEP_BARRIERS	8	/* "barriers": membarrier is registered */
-#define KLINK_STEP_SIGNALS	9	/* "signals": handlers are installed */
-#define KLINK_STEP_THREADS	10	/* "threads": the pool runs */
-#define KLINK_STEP_LIMITS	11	/* "limits": resource limits */
-#define KLINK_STEP_MDWE		12	/* "mdwe": no page gains PROT_EXEC */
-#define KLINK_STEP_SEAL		13	/* "seal": the runner's own memory is read-only */
-#define KLINK_STEP_SECCOMP	14	/* "seccomp": the filter holds for all threads */
-#define KLINK_STEP_UP		15	/* "up" */
+#define KLINK_STEP_WINDOWS	7	/* "windows" */
+#define KLINK_STEP_FDS		8	/* "descriptors": all are closed */
+#define KLINK_STEP_BARRIERS	9	/* "barriers": membarrier is registered */
+#define KLINK_STEP_SIGNALS	10	/* "signals": handlers are installed */
+#define KLINK_STEP_THREADS	11	/* "threads": the pool runs */
+#define KLINK_STEP_LIMITS	12	/* "limits": resource limits */
+#define KLINK_STEP_MDWE		13	/* "mdwe": no page gains PROT_EXEC */
+#define KLINK_STEP_SEAL		14	/* "seal": the runner's own memory is read-only */
+#define KLINK_STEP_SECCOMP	15	/* "seccomp": the filter holds for all threads */
+#define KLINK_STEP_UP		16	/* "up" */
 
 /* How a posted call ended: thread.status. */
 #define KLINK_RETURNED		0
@@ -101,6 +105,10 @@ struct klink_config {
 	u64 canary;				/* of the stack protector */
 	u32 threads, log_slots;
 	u64 log;				/* offset of the log's slots in this memory */
+	/* Window i is window_size bytes at windows + i * window_stride, a file of its own;
+	 * what lies between two is unmapped. */
+	u64 windows, window_stride, window_size;
+	u32 window_count, pad;
 	/* The runner answers: */
 	u32 step;				/* which step of its start it is at; names in layout.go */
 	i32 error;				/* errno of the step that failed */
@@ -242,8 +250,11 @@ KLINK_AT(klink_config, table, 0x80);
 KLINK_AT(klink_config, canary, 0x88);
 KLINK_AT(klink_config, threads, 0x90);
 KLINK_AT(klink_config, log, 0x98);
-KLINK_AT(klink_config, step, 0xa0);
-KLINK_AT(klink_config, ready, 0xac);
+KLINK_AT(klink_config, windows, 0xa0);
+KLINK_AT(klink_config, window_size, 0xb0);
+KLINK_AT(klink_config, window_count, 0xb8);
+KLINK_AT(klink_config, step, 0xc0);
+KLINK_AT(klink_config, ready, 0xcc);
 KLINK_AT(klink_mail, panic, 0x08);
 KLINK_AT(klink_mail, cmd_seq, 0x40);
 KLINK_AT(klink_mail, cmd_arg, 0x48);

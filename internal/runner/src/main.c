@@ -77,6 +77,16 @@ static int pages(u64 addr, u64 size)
 	return size != 0 && (addr | size) % LARGEST_PAGE == 0 && addr < 1ul << 47 && size <= (1ul << 47) - addr;
 }
 
+static int windows_sensible(const struct klink_config *c)
+{
+	u64 n = c->window_count;
+
+	return n == 0 ||
+	       (n <= KLINK_WINDOWS && pages(c->windows, c->window_stride) && c->window_stride < 1ul << 37 &&
+		pages(c->windows, n * c->window_stride) &&
+		pages(0, c->window_size) && c->window_size <= c->window_stride);
+}
+
 static int sensible(const struct klink_config *c)
 {
 	u64 n = c->threads;
@@ -94,7 +104,8 @@ static int sensible(const struct klink_config *c)
 	       pages(0, c->stack_size) && pages(0, c->alt_size) &&
 	       c->stack_skip % LARGEST_PAGE == 0 && c->stack_skip < c->stack_stride &&
 	       c->alt_size < c->stack_stride && c->stack_size < c->stack_stride &&
-	       c->stack_skip + c->alt_size + c->stack_size <= c->stack_stride;
+	       c->stack_skip + c->alt_size + c->stack_size <= c->stack_stride &&
+	       windows_sensible(c);
 }
 
 /* read_config maps the first page and copies what the host asks for. */
@@ -137,6 +148,10 @@ static void map_all(void)
 		map(c->stacks + i * c->stack_stride + c->stack_skip, c->alt_size,
 		    PROT_READ | PROT_WRITE, KLINK_FD_STACKS, off + c->stack_size);
 	}
+	at_step(KLINK_STEP_WINDOWS);
+	for (u32 i = 0; i < c->window_count; i++)
+		map(c->windows + i * c->window_stride, c->window_size,
+		    PROT_READ | PROT_WRITE, KLINK_FD_WINDOWS + i, 0);
 }
 
 /* close_all closes what was mapped, and whatever else was inherited. */

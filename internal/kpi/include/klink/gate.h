@@ -46,7 +46,7 @@ struct gate {
 	struct gate_state *gt_state;
 };
 
-/* An address in the module that includes this: says whose the gate is. */
+/* An address in the module that includes this: says whose a gate, or shared memory, is. */
 static const char __gate_home __attribute__((__unused__)) = 0;
 
 __BEGIN_DECLS
