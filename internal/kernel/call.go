@@ -434,6 +434,7 @@ func (k *Kernel) Wait(ctx context.Context, r WaitRequest) ([]CallReport, error) 
 // of its goes to the log.
 func (l *live) spawned(k *Kernel, t *runner.Job) {
 	l.starts.Store(t, l.madeFor(t.Call()))
+	l.spawns.Add(1)
 	k.jobs.wg.Add(1)
 	go func() {
 		defer k.jobs.wg.Done()

@@ -54,25 +54,46 @@ func (k *Kernel) reap() {
 	}
 }
 
-// reapOnce reclaims the draining modules that nobody is inside of, each as soon as no
-// other one follows it.
+// reapOnce reclaims the draining modules that nobody is inside of: all together, for
+// they may follow one another in a circle; else each that no other one follows.
 func (k *Kernel) reapOnce() {
-	for _, m := range k.draining() {
-		left := k.outside(context.Background(), k.areas([]*module{m}), 0, nil)
-		if k.live.lost() != nil {
-			return
+	list := k.draining()
+	left := map[*module]string{}
+	for _, m := range list {
+		for _, why := range k.outside(context.Background(), k.areas([]*module{m}), 0, nil) {
+			left[m] = why
 		}
-		_ = k.change(context.Background(), func() error { // a Background never ends
+	}
+	if k.live.lost() != nil {
+		return
+	}
+	_ = k.change(context.Background(), func() error { // a Background never ends
+		var clean []*module
+		for _, m := range list {
 			if why, in := left[m]; in {
 				m.why = why
-				return nil
+			} else if m.state == stateDraining {
+				clean = append(clean, m)
 			}
+		}
+		if k.reclaim(clean) == nil {
+			k.sayDrained(clean)
+			return nil
+		}
+		for _, m := range clean {
 			if err := k.reclaim([]*module{m}); err != nil {
 				m.why = err.Error()
-				return nil
+				continue
 			}
-			k.live.run.Print(fmt.Sprintf("klink: %s has drained and is reclaimed", diag.Escape(m.name)))
-			return nil
-		})
+			k.sayDrained([]*module{m})
+		}
+		return nil
+	})
+}
+
+// sayDrained tells the log.
+func (k *Kernel) sayDrained(list []*module) {
+	for _, m := range list {
+		k.live.run.Print(fmt.Sprintf("klink: %s has drained and is reclaimed", diag.Escape(m.name)))
 	}
 }

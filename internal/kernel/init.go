@@ -277,6 +277,10 @@ func (l *loading) finish() {
 		return
 	}
 	k.mu.Unlock()
+	// First those whose INIT did not come to an end: threads that they started may call
+	// the others.
+	begun := slices.DeleteFunc(slices.Clone(l.fresh), func(m *module) bool { return slices.Contains(l.ready, m) })
+	k.prove(begun, DefaultUnloadWait)
 	for _, m := range slices.Backward(l.ready) {
 		if err := k.fini(m, l.limit); err != nil {
 			k.live.run.Print(fmt.Sprintf("klink: %v", err))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"klink/internal/arena"
@@ -24,7 +25,8 @@ type live struct {
 	large block  // room for those of the switch under way, if it has more
 	start time.Time
 
-	starts sync.Map // *runner.Job of a kernel thread: the function that it was made for, uint64
+	starts sync.Map      // *runner.Job of a kernel thread: the function that it was made for, uint64
+	spawns atomic.Uint64 // how many kernel threads were ever started
 
 	// barriers is how long the switch under way has waited for threads.
 	barriers, publish time.Duration

@@ -104,11 +104,14 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		return nil
 	}
 	deadline := time.Now().Add(limit)
-	waiting := make([]int, k.live.run.Threads())
-	for i := range waiting {
-		waiting[i] = i
-	}
+	var waiting []int
+	spawns := k.live.spawns.Load() - 1 // not what it is: everybody is looked at
 	for {
+		// A thread that is still inside can have another one started there, on which klink
+		// has looked already. So as long as one was started, all are looked at anew.
+		if now := k.live.spawns.Load(); now != spawns {
+			spawns, waiting = now, everybody(k.live.run.Threads())
+		}
 		left := map[*module]string{}
 		var again []int
 		for _, i := range waiting {
@@ -121,14 +124,28 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 			for i := range areas {
 				left[areas[i].m] = fmt.Sprintf("the runner has threads that klink did not make: %v %v", tids, err)
 			}
-		} else if len(waiting) == 0 {
+		} else if len(waiting) == 0 && k.live.spawns.Load() == spawns {
 			return nil
 		}
 		if time.Now().After(deadline) || k.live.lost() != nil || ctx.Err() != nil {
+			if len(left) == 0 {
+				for i := range areas {
+					left[areas[i].m] = "kernel threads were started while klink looked at the others"
+				}
+			}
 			return left
 		}
 		time.Sleep(look)
 	}
+}
+
+// everybody returns the numbers of n threads.
+func everybody(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
 }
 
 // insideAny looks at thread i, and notes in left whom it is inside of.
@@ -159,6 +176,9 @@ func (k *Kernel) insideAny(areas []area, i int, excused func(*runner.View, *area
 // of the module's gates, which FINI waits for, or it is a kernel thread that the module
 // started, which FINI ends.
 func (k *Kernel) excused(v *runner.View, a *area) bool {
+	if _, ends := a.m.lm.Modcmd(a.m.at); !ends {
+		return false // there is no FINI to wait for
+	}
 	if v.Job != nil && v.Job.Call().Tag == nil && a.m.holds(v.Fn) {
 		return true
 	}

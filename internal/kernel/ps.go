@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 
 	"klink/internal/arena"
@@ -25,7 +26,7 @@ func (k *Kernel) Threads() (*ThreadsReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &ThreadsReport{Threads: []ThreadInfo{}}
+	report := &ThreadsReport{Threads: []ThreadInfo{}, Gates: []GateInfo{}}
 	var in [][]uint64 // gates, by thread reported
 	for i := range l.run.Threads() {
 		v, err := l.run.Inspect(i)
@@ -235,8 +236,8 @@ func (d dataView) has(addr, n uint64) bool {
 func (d dataView) word(addr uint64) uint64 { return load64(d.b[addr-d.lo:]) }
 
 // gates follows the list whose head is the word at head. Gates come and go meanwhile, so
-// a list that breaks off is read again. Modules may have written anything into it: no
-// word is believed, none is read twice, and the walk has an end.
+// a list that breaks off is read again. Modules may have written anything into it: every
+// word is read once and checked before it is used, and the walk has an end.
 func (d dataView) gates(head uint64, threads int) (list []gateState, note string) {
 	for range gateTries {
 		var ok bool
@@ -257,7 +258,7 @@ func (d dataView) gatesOnce(head uint64, threads int) (list []gateState, note st
 		case seen[at]:
 			return list, "the list of gates runs in a circle", false
 		case len(list) == maxGates:
-			return list, "there are more gates", true
+			return list, fmt.Sprintf("there are more than %d gates", maxGates), true
 		}
 		seen[at] = true
 		g, next, ok := d.gate(at, threads)

@@ -11,6 +11,7 @@ import (
 
 	"klink/internal/aliasstack"
 	"klink/internal/diag"
+	"klink/internal/link"
 )
 
 // Unload unloads modules: all of them, or none and nothing changed. It goes the mail's
@@ -72,6 +73,7 @@ type unloading struct {
 	k       *Kernel
 	wait    time.Duration // limit of CATCH, of grace, and of FINI
 	leaving []*module
+	order   []*module // in which they end: dependents first
 	caught  []*module // whose CATCH has returned, or may have begun, in that order
 	report  *Change
 }
@@ -192,12 +194,54 @@ func (u *unloading) relink(ctx context.Context) error {
 		if u.report, err = u.describe(); err != nil { // others may have come to need it during CATCH
 			return err
 		}
+		u.order = k.finiOrder(u.leaving)
 		c, err := k.stacks.PlanLeave(ids(u.leaving))
 		if err != nil {
 			return err
 		}
 		return k.follow(c, faultRelink, &u.report.Switch)
 	})
+}
+
+// finiOrder returns the modules in the order in which they can end: each before those
+// that it requires, calls, or refines; apart from that the younger first. The caller holds
+// the lock; they are live.
+func (k *Kernel) finiOrder(list []*module) []*module {
+	list = slices.SortedFunc(slices.Values(list), func(a, b *module) int { return cmp.Compare(a.id, b.id) })
+	index := map[aliasstack.ModuleID]int{}
+	for i, m := range list {
+		index[m.id] = i
+	}
+	needs := make([][]int, len(list))
+	need := func(i int, id aliasstack.ModuleID) {
+		if j, ok := index[id]; ok && j != i {
+			needs[i] = append(needs[i], j)
+		}
+	}
+	for i, m := range list {
+		for _, name := range m.required() {
+			if o := k.byName[name]; o != nil {
+				need(i, o.id)
+			}
+		}
+		for n := range m.lm.Names {
+			if name := &m.lm.Names[n]; name.Uses != 0 && name.Bind == link.Stack {
+				slot, _ := k.stacks.Lookup(name.Name)
+				need(i, k.stacks.Current(slot).Module)
+			}
+		}
+		for _, s := range k.stacks.Supers(m.id) {
+			need(i, k.stacks.Current(s).Module)
+		}
+	}
+	var order []*module
+	for _, circle := range circles(len(list), needs, nil) {
+		for _, i := range circle {
+			order = append(order, list[i])
+		}
+	}
+	slices.Reverse(order)
+	return order
 }
 
 // follow makes the sites follow a change of the stacks, and commits it. The caller holds
@@ -268,14 +312,10 @@ func (u *unloading) grace(ctx context.Context) error {
 // of. The first FINI that refuses puts its module and those after it back.
 func (u *unloading) end() (*Change, error) {
 	k := u.k
-	order := slices.Clone(u.leaving)
-	slices.SortFunc(order, func(a, b *module) int { return cmp.Compare(a.id, b.id) })
-	order = initOrder(order)
-	slices.Reverse(order)
 	var ended []*module
 	stuck := map[*module]error{}
 	var failed error
-	for _, m := range order {
+	for _, m := range u.order {
 		if failed = k.fault(faultFini); failed != nil {
 			break
 		}
@@ -286,9 +326,20 @@ func (u *unloading) end() (*Change, error) {
 			break
 		}
 		ended = append(ended, m)
+		if err == nil {
+			// Nobody may be on the way from here into the one whose FINI is next.
+			for _, why := range k.prove([]*module{m}, u.wait) {
+				err = errors.New(why)
+			}
+		}
 		if err != nil {
 			stuck[m] = err
+			failed = fmt.Errorf("%s is out of use, and did not end", diag.Escape(m.name))
+			break
 		}
+	}
+	if len(ended) == len(u.leaving) {
+		failed = nil // nothing is left to put back
 	}
 	if failed != nil {
 		if len(ended) == 0 {
