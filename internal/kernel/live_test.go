@@ -369,3 +369,20 @@ func TestRequired(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHop: a thread that hops from one of the pool to the next is found wherever the look
+// at the others has come.
+func TestHop(t *testing.T) {
+	b := newLive(t)
+	b.mustBring("life/hop.kmod")
+	_, err := b.Unload(t.Context(), UnloadRequest{Modules: []string{"hop"}, Wait: int64(20 * time.Millisecond)})
+	if !errors.Is(err, diag.ErrDraining) {
+		t.Fatal(err)
+	}
+	for range 200 {
+		b.reapOnce()
+		if list := b.List(); len(list) != 2 || list[1].State != stateDraining {
+			t.Fatalf("%+v", list)
+		}
+	}
+}
