@@ -107,6 +107,16 @@ var keptTests = map[string]stackTest{
 		[]string{"load k d:f", "load a r:f s:f", "load b r:f s:f", "leave a b", "return a", "forget b"},
 		map[string]string{"f": "a k", "super_f@a": "k"}, []string{"super_f@b: a -> -"},
 	},
+	"forgetting a kept place that nobody follows, of a symbol that others do": {
+		[]string{"load k d:f | u n:f", "load a o:f", "leave a", "leave k u", "forget a"}, map[string]string{"f": "=(k)"}, nil,
+	},
+	"several that are bound to one are forgotten and return": {
+		[]string{
+			"load k d:f", "load a r:f s:f", "load b r:f s:f", "load c r:f s:f", "load d r:f s:f",
+			"leave a", "leave b", "leave c", "forget b", "return a", "forget c",
+		},
+		map[string]string{"f": "d a k", "super_f@a": "k", "super_f@d": "a k"}, []string{"super_f@c: k -> -"},
+	},
 	"unloading in one step under a kept place": {
 		[]string{"load k d:f", "load a o:f", "leave a", "unload k"}, map[string]string{"f": "=(a)"}, []string{"f: k -> a"},
 	},
@@ -166,6 +176,10 @@ var keptRefusals = map[string]refusalTest{
 	"a kept provider needs its own name of those who stay": {
 		[]string{"load k d:f", "load a o:f n:f", "leave a"}, "leave k",
 		[]string{`needed: k: "f" would have no provider left, but is needed by module a (being unloaded)`},
+	},
+	"a kept provider needs its own name of who has come since": {
+		[]string{"load a d:f n:f", "leave a", "load p d:f"}, "leave p",
+		[]string{`needed: p: "f" would have no provider left, but is needed by module a (being unloaded)`},
 	},
 	"a kept module names data": {
 		[]string{"load k D:x", "load u n:x", "load v D:x", "leave u"}, "leave k",

@@ -146,6 +146,14 @@ func (b *batch) plan() error {
 		if leads(mv.From) {
 			b.was[mv.Slot] = mv.From
 		}
+		if m := b.loaded[mv.From.Module]; m != nil && b.stacks.Kept(m.id) {
+			// Its own calls by that name would be led into modules that are not ready.
+			name, _ := b.slotName(mv.Slot)
+			errs.Add(diag.New(diag.ErrBusy, b.module(mv.To.Module).file(), "%s is provided by %s alone, which is %s", diag.Quote(name), diag.Escape(m.name), m.state))
+		}
+	}
+	if err := errs.Err(); err != nil {
+		return err
 	}
 	for _, a := range c.Absent() {
 		m := b.byID[a.Module]
