@@ -30,5 +30,8 @@ echo
 echo "== what a call costs"
 "$go" run ./internal/testing/callcost cost
 echo
+echo "== what it costs to go in and out of a gate"
+"$go" run ./internal/testing/callcost gate
+echo
 echo "== a switch under a running thread"
 "$go" run ./internal/testing/callcost switch

@@ -8,14 +8,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # The fixtures have the machine in their names; the tour does without.
-for f in bpf/kernel.o bpf/bpf.kmod bus_space/kernel.o bus_space/bus_space_debug.kmod \
-	bus_space/bus_space_xh.kmod bus_space/bus_space_reorder.kmod; do
+for f in net/kernel.o net/bpf.kmod bus_space/kernel.o bus_space/bus_space_debug.kmod \
+	bus_space/bus_space_xh.kmod bus_space/bus_space_reorder.kmod \
+	layers/kernel.o layers/one.kmod layers/two.kmod layers/three.kmod layers/three_impl.o; do
 	mkdir -p "$work/${f%%/*}"
 	cp "testdata/objs/${f%.*}.$arch.${f##*.}" "$work/$f"
 done
 
+# Each story in the folder of its modules.
 root=$PWD
-for story in bpf bus_space; do
-	cd "$work/$story"
-	"$klink" run -x "$root/examples/$story.klink"
+for story in bpf:net bus_space:bus_space layers:layers; do
+	cd "$work/${story#*:}"
+	"$klink" run -x "$root/examples/${story%:*}.klink"
 done

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -25,7 +24,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"klink": main, "readimage": readImage})
+	testscript.Main(sampled{m}, map[string]func(){"klink": main, "readimage": readImage, "into": into})
 }
 
 // Each script has hosts of its own, which end with it. Beside testscript's own
@@ -37,6 +36,13 @@ func TestMain(m *testing.M) {
 //	killrunner NAME      end the process that runs the host's modules, with SIGKILL
 //	signalhost NAME      send it SIGTERM and wait until it is gone
 //	nohost NAME          fail if the host's process runs
+//	runner VAR NAME      set VAR to the process that runs the host's modules
+//	norunner PID         wait until it is gone
+//	eventually REGEXP COMMAND…
+//	                     run it again and again until its output matches, with ! until
+//	                     it does not; the exit code does not matter
+//	capture VAR REGEXP   set VAR to what the group matches in the last stdout
+//	comes FILE REGEXP    wait until the file's text matches
 //	mode FILE MODE       fail unless the file's type and permissions are MODE: "Srw-------"
 //	objs MACHINE OBJ…    copy fixtures here, without the machine in their names:
 //	                     "objs arm64 bpf/kernel.o" makes kernel.o of bpf/kernel.arm64.o
@@ -49,7 +55,8 @@ func TestMain(m *testing.M) {
 //	                     Names are written as in Go strings.
 //
 // And there is a program, "exec readimage FILE", which prints the ELF file that
-// klink link -o wrote, as debug/elf reads it.
+// klink link -o wrote, as debug/elf reads it; and "exec into FILE COMMAND…", which
+// writes the command's stdout to the file as it comes.
 //
 // $MACHINE is the machine that runs here, as objs wants it: amd64 or arm64. objs is
 // testdata/objs of the repository, read-only by agreement; $RUN is where the
@@ -92,27 +99,17 @@ func TestScripts(t *testing.T) {
 			"signalhost": func(ts *testscript.TestScript, neg bool, args []string) { endHost(ts, neg, args, syscall.SIGTERM) },
 			"killrunner": cmdKillRunner,
 			"nohost":     cmdNoHost,
+			"runner":     cmdRunner,
+			"norunner":   cmdNoRunner,
+			"eventually": cmdEventually,
+			"capture":    cmdCapture,
+			"comes":      cmdComes,
 			"mode":       cmdMode,
 			"objs":       cmdObjs,
 			"cut":        cmdCut,
 			"makeobj":    cmdMakeObj,
 		},
 	})
-}
-
-// cmdKillRunner is "killrunner NAME".
-func cmdKillRunner(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: killrunner name")
-	}
-	ts.Check(ts.Exec("klink", "-H", args[0], "version", "--json"))
-	m := regexp.MustCompile(`"pid": (\d+)`).FindStringSubmatch(ts.ReadFile("stdout"))
-	if m == nil {
-		ts.Fatalf("host %s has no runner", args[0])
-	}
-	pid, err := strconv.Atoi(m[1])
-	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
 }
 
 // cmdExits is "exits N COMMAND…".

@@ -17,6 +17,7 @@ package api
 import (
 	"context"
 	"errors"
+	"os"
 
 	"klink/internal/diag"
 	"klink/internal/kernel"
@@ -41,6 +42,10 @@ type Service interface {
 	// Log returns lines; it waits for one only if r.Wait says so.
 	Log(ctx context.Context, r kernel.LogRequest) (*kernel.LogReport, error)
 	Read(r kernel.ReadRequest) (*kernel.ReadReport, error)
+	// Map returns memory that a module shares, as a file that can only be read; it is the caller's.
+	Map(r kernel.MapRequest) (*kernel.MapReport, *os.File, error)
+	// Threads looks at the runner's threads, and at the gates.
+	Threads() (*kernel.ThreadsReport, error)
 	List() []kernel.ModuleInfo
 	Info(name string) (*kernel.ModuleInfo, error)
 	Alias(symbols []string, all bool) ([]kernel.AliasInfo, error)
@@ -185,5 +190,7 @@ const (
 	pathWait        = "/v1/wait"
 	pathLog         = "/v1/log"
 	pathRead        = "/v1/read"
+	pathMap         = "/v1/map"
+	pathThreads     = "/v1/threads"
 	pathHalt        = "/v1/halt"
 )

@@ -96,6 +96,11 @@ func (c *Client) Read(ctx context.Context, r kernel.ReadRequest) (*kernel.ReadRe
 	return call[*kernel.ReadReport](ctx, c, pathRead, r)
 }
 
+// Threads tells what the runner's threads do, and who is inside of the gates.
+func (c *Client) Threads(ctx context.Context) (*kernel.ThreadsReport, error) {
+	return call[*kernel.ThreadsReport](ctx, c, pathThreads, nothing{})
+}
+
 // Status describes the host.
 func (c *Client) Status(ctx context.Context) (kernel.Status, error) {
 	return call[kernel.Status](ctx, c, pathStatus, nothing{})
@@ -109,24 +114,39 @@ func (c *Client) Halt(ctx context.Context) error {
 }
 
 // call sends q to path and returns the answer.
-func call[A any](ctx context.Context, c *Client, path string, q any) (a A, err error) {
+func call[A any](ctx context.Context, c *Client, path string, q any) (A, error) {
+	var none A
+	r, err := newRequest(ctx, path, q)
+	if err != nil {
+		return none, err
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return none, c.broken(ctx, err)
+	}
+	return readAnswer[A](ctx, c, resp)
+}
+
+// newRequest makes the request that sends q to path.
+func newRequest(ctx context.Context, path string, q any) (*http.Request, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
-		return a, fmt.Errorf("encode a request: %w", err)
+		return nil, fmt.Errorf("encode a request: %w", err)
 	}
 	if len(body) > maxRequest { // the host would cut off while the body is still being written
-		return a, diag.New(diag.ErrUsage, "", "the request is larger than %d bytes", maxRequest)
+		return nil, diag.New(diag.ErrUsage, "", "the request is larger than %d bytes", maxRequest)
 	}
 	// The host's name is in the socket's path; HTTP wants one all the same.
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://klink"+path, bytes.NewReader(body))
 	if err != nil {
-		return a, fmt.Errorf("make a request: %w", err)
+		return nil, fmt.Errorf("make a request: %w", err)
 	}
 	r.Header.Set("Content-Type", contentType)
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return a, c.broken(ctx, err)
-	}
+	return r, nil
+}
+
+// readAnswer reads what the host answered.
+func readAnswer[A any](ctx context.Context, c *Client, resp *http.Response) (a A, err error) {
 	defer func() { _ = resp.Body.Close() }()
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), contentType) {
 		return a, diag.New(diag.ErrIO, "", "%s does not answer as a klink host does: %s", c.what, oneLine(resp.Status))

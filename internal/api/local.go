@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 
 	"klink/internal/diag"
@@ -88,12 +89,16 @@ type handlerTransport struct{ h http.Handler }
 
 // RoundTrip implements http.RoundTripper.
 func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.serve(newRecorder(), r)
+}
+
+// serve has the request answered into w.
+func (t handlerTransport) serve(w *recorder, r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
 	in.RequestURI = in.URL.RequestURI()
-	w := &recorder{header: http.Header{}, status: http.StatusOK}
 	t.h.ServeHTTP(w, in)
 	if err := r.Context().Err(); err != nil {
 		return nil, err
@@ -110,8 +115,12 @@ type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	file   *os.File // that came with it
 }
+
+func newRecorder() *recorder { return &recorder{header: http.Header{}, status: http.StatusOK} }
 
 func (w *recorder) Header() http.Header         { return w.header }
 func (w *recorder) WriteHeader(status int)      { w.status = status }
+func (w *recorder) carry(f *os.File)            { w.file = f }
 func (w *recorder) Write(b []byte) (int, error) { return w.body.Write(b) }

@@ -76,6 +76,8 @@ func NewServer(svc Service, logTo io.Writer) *Server {
 	look(s, pathDisassemble, func(q disassembleRequest) (*kernel.Listing, error) { return svc.Disassemble(q.What) })
 	look(s, pathJobs, func(nothing) ([]kernel.CallReport, error) { return svc.Jobs(), nil })
 	look(s, pathRead, svc.Read)
+	s.serveMap(svc)
+	look(s, pathThreads, func(nothing) (*kernel.ThreadsReport, error) { return svc.Threads() })
 	look(s, pathStatus, func(nothing) (kernel.Status, error) { return svc.Status(), nil })
 	look(s, pathHalt, func(nothing) (nothing, error) { s.Halt(); return nothing{}, nil })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

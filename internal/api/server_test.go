@@ -100,6 +100,9 @@ func TestAnswersCross(t *testing.T) {
 	gotG, err := c.Log(ctx, kernel.LogRequest{From: 1, Max: 3})
 	wantG, wantErr := twin.Log(ctx, kernel.LogRequest{From: 1, Max: 3})
 	same("log", gotG, wantG, err, wantErr)
+	gotP, err := c.Threads(ctx)
+	wantP, wantErr := twin.Threads()
+	same("threads", gotP, wantP, err, wantErr)
 	gotR, err := c.Read(ctx, kernel.ReadRequest{What: "counter", Len: 300})
 	wantR, wantErr := twin.Read(kernel.ReadRequest{What: "counter", Len: 300})
 	same("read", gotR, wantR, err, wantErr)
@@ -446,7 +449,7 @@ func TestWaitingIsBounded(t *testing.T) {
 // FuzzDecode throws anything at every route: the answer is a success or one clear
 // line.
 func FuzzDecode(f *testing.F) {
-	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, pathCall, pathJobs, pathWait, pathLog, pathRead, "/", "/v1/\x7f"}
+	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, pathCall, pathJobs, pathWait, pathLog, pathRead, pathThreads, "/", "/v1/\x7f"}
 	for i, body := range []string{
 		`{"modules":[{"files":[{"name":"a.o","path":"/a.o"}]}],"dryRun":true}`, `{"modules":["bpf"]}`, `{}`,
 		`{"function":"sum","args":[{"word":"18446744073709551615"}],"detach":true,"limit":-1}`, `{"jobs":[1,-1]}`, `{"from":7,"max":-1,"wait":1}`,

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -50,6 +51,11 @@ type System struct {
 	// Execute runs a program, argv[0] its path, here and to its end or ctx's; what it
 	// prints goes to out. The error says how it ended, if not well.
 	Execute func(ctx context.Context, argv []string, out io.Writer) error
+	// Spawn runs a program with this process's own input, output and environment, env
+	// beside it and file as its descriptor 3, to its end. If ctx ends it is told to end.
+	// The code is its exit code, 128 + n if signal n ended it; the error says why it did
+	// not begin.
+	Spawn func(ctx context.Context, argv, env []string, file *os.File) (code int, err error)
 }
 
 // Build says what this klink was built from and for.
@@ -185,8 +191,8 @@ func (a *app) tree() *cobra.Command {
 		}
 	}
 	add("change", a.bootCmd(), a.loadCmd(), a.unloadCmd(), a.haltCmd())
-	add("look", a.lsCmd(), a.infoCmd(), a.aliasCmd(), a.sitesCmd(), a.symCmd(), a.disCmd(), a.readCmd())
-	add("code", a.callCmd(), a.jobsCmd(), a.waitCmd(), a.logCmd())
+	add("look", a.lsCmd(), a.infoCmd(), a.aliasCmd(), a.sitesCmd(), a.symCmd(), a.disCmd(), a.readCmd(), a.mapCmd())
+	add("code", a.callCmd(), a.jobsCmd(), a.waitCmd(), a.psCmd(), a.logCmd())
 	add("alone", a.checkCmd(), a.linkCmd(), a.runCmd(), a.ccCmd())
 	root.AddGroup(&cobra.Group{ID: "about", Title: "About klink:"})
 	add("about", a.versionCmd(), a.completionCmd())

@@ -60,6 +60,17 @@ func fake(t *testing.T, env map[string]string) (sys System, out, errs *bytes.Buf
 			fmt.Fprintf(out, "%s:1:1: error: expected ';'\n", file)
 			return errors.New("exit status 1")
 		},
+		Spawn: func(_ context.Context, argv, env []string, file *os.File) (int, error) {
+			b := make([]byte, 5)
+			if _, err := file.ReadAt(b, 16); err != nil {
+				return 0, err
+			}
+			fmt.Fprintf(out, "%q %q %q\n", argv, env, b)
+			if strings.Contains(argv[0], "bad") {
+				return 0, errors.New("exec format error")
+			}
+			return len(argv) - 1, nil
+		},
 	}, out, errs
 }
 
@@ -183,7 +194,7 @@ func TestJSON(t *testing.T) {
 	for _, line := range []string{
 		"boot k.o", "load bpf.kmod", "load -n x.o", "ls", "info bpf", "alias", "sites", "sites -m kernel", "sym b*", "sym nothing", "dis if_input",
 		"call sum 1 -1", "call count -j 2 -n 400", "call boom", "call lost", "call nobody", "call sum abc", "call sum --detach", "call boom --detach",
-		"jobs", "wait 99", "wait", "wait", "jobs", "log", "log -n 1", "read counter", "read nothing", "cc a.c", "cc bad.c a.c", "cc a.c b.c -o x",
+		"jobs", "wait 99", "wait", "wait", "jobs", "log", "log -n 1", "read counter", "read nothing", "map ring", "map counter", "map ring x", "cc a.c", "cc bad.c a.c", "cc a.c b.c -o x",
 		"check a.o bad.o", "link a.o", "version", "unload -n bpf", "unload bpf", "halt", "version", "ls", "load undefined.o", "load",
 		"nonsense", "ls --bogus", "-H / ls", "run missing", "run -",
 	} {

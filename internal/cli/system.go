@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"syscall"
+	"time"
 
 	"klink/internal/api"
 	"klink/internal/arch"
@@ -47,7 +50,32 @@ func OS() System {
 			cmd.Stdout, cmd.Stderr = out, out
 			return cmd.Run()
 		},
+		Spawn: spawn,
 	}
+}
+
+// spawnGrace is how long a program that was told to end may take.
+const spawnGrace = 5 * time.Second
+
+// spawn is System.Spawn.
+func spawn(ctx context.Context, argv, env []string, file *os.File) (code int, err error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), env...), []*os.File{file}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = spawnGrace
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	_ = cmd.Wait() // how it ended is in its state
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("no state of process %d", cmd.Process.Pid)
+	case status.Signaled():
+		return 128 + int(status.Signal()), nil
+	}
+	return status.ExitStatus(), nil
 }
 
 // tables is how much memory a link takes beside its files before garbage is

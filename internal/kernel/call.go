@@ -216,6 +216,9 @@ func (k *Kernel) callee(what string) (fn uint64, module string, err error) {
 				name, _ := k.stacks.SlotName(s)
 				return 0, "", diag.New(diag.ErrNotFound, "", "nobody provides %s, whose entry is at %s", diag.Quote(name), what)
 			}
+			if !k.stacks.Provided(s) {
+				return 0, "", callable(m)
+			}
 			return addr, m.name, nil
 		}
 		if m == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -50,7 +51,8 @@ func (l *loading) push(sw *patch.Switch) error {
 			return err
 		}
 	}
-	if t, err := k.runSwitch(sw, 0); t == nil {
+	t, err := k.runSwitch(sw, 0)
+	if t == nil {
 		return err
 	}
 	for _, mv := range l.change.Moves() {
@@ -58,7 +60,7 @@ func (l *loading) push(sw *patch.Switch) error {
 			l.pushed = append(l.pushed, mv.Slot)
 		}
 	}
-	return nil
+	return err // it was made, and the runner is lost
 }
 
 // getReady runs the fresh modules' code up to the end of INIT. After an error what they
@@ -75,10 +77,10 @@ func (l *loading) getReady(ctx context.Context) error {
 	k.mu.Unlock()
 	err := l.initAll(ctx)
 	k.mu.Lock()
+	k.initing = nil
 	if err != nil {
 		l.finish()
 	}
-	k.initing = nil
 	return err
 }
 
@@ -247,12 +249,21 @@ type callLimits struct {
 }
 
 // callIn calls fn, which belongs to m, on a thread of the runner and waits for it. An
-// error is a Faulted, diag.ErrLost or ErrBusy; what a fault left behind is in the log, too.
-// The lock must not be held.
+// error is a Faulted, diag.ErrLost, or ErrBusy if no thread was idle within the limit;
+// what a fault left behind is in the log, too. The lock must not be held.
 func (k *Kernel) callIn(m *module, what string, limits callLimits, fn uint64, args ...uint64) (uint64, error) {
-	j, err := k.live.run.Begin(runner.Call{Fn: fn, Args: args, Limit: limits.limit, Waits: limits.waits, Tag: m})
-	if err != nil {
-		return 0, err
+	c := runner.Call{Fn: fn, Args: args, Limit: limits.limit, Waits: limits.waits, Tag: m}
+	began := time.Now()
+	j, err := k.live.run.Begin(c)
+	for errors.Is(err, diag.ErrBusy) && (limits.limit == 0 || time.Since(began) < limits.limit) {
+		time.Sleep(look)
+		j, err = k.live.run.Begin(c)
+	}
+	switch {
+	case errors.Is(err, diag.ErrBusy):
+		return 0, diag.New(diag.ErrBusy, "", "%s: %s was not called: %v; klink jobs lists what they do", diag.Escape(m.name), what, err)
+	case err != nil:
+		return 0, bootAgain(err)
 	}
 	<-j.Done()
 	res := j.Result()
@@ -276,6 +287,8 @@ func (l *loading) finish() {
 	if k.live == nil {
 		return
 	}
+	k.initing = l.fresh
+	defer func() { k.initing = nil }()
 	k.mu.Unlock()
 	// First those whose INIT did not come to an end: threads that they started may call
 	// the others.
@@ -308,8 +321,10 @@ func (l *loading) finish() {
 			clean = append(clean, m)
 		}
 	}
-	if err := k.reclaim(clean); err != nil {
-		k.drain(clean, err.Error())
+	free, held := k.forgettable(clean)
+	if err := k.reclaim(free); err != nil {
+		k.drain(free, err.Error())
 	}
+	k.drain(held, "modules that drain need it")
 	l.fresh, l.entries, l.pushed = nil, nil, nil
 }

@@ -70,6 +70,10 @@ type Kernel struct {
 	live    *live // nil: nothing runs here
 
 	jobs jobs
+
+	// Changes under way, and who looks after draining modules: Close waits for them.
+	closed chan struct{} // closed, with mu held, when no more may begin
+	under  sync.WaitGroup
 }
 
 // module is one loaded module, or one being loaded.
@@ -117,6 +121,7 @@ func New(cfg Config) (*Kernel, error) {
 		modules: map[aliasstack.ModuleID]*module{},
 		byName:  map[string]*module{},
 		nextID:  1,
+		closed:  make(chan struct{}),
 	}
 	k.turn <- struct{}{}
 	if cfg.Machine != 0 {
@@ -181,17 +186,38 @@ func (k *Kernel) disown() error {
 	return errors.Join(l.close(), a.Close())
 }
 
-// Close ends the runner and gives the arena back. What runs is given up. The Kernel
-// must not be used afterwards.
+// beginChange counts a change, which ends with k.under.Done; the error says that the kernel
+// is being closed. The caller holds the lock.
+func (k *Kernel) beginChange() error {
+	select {
+	case <-k.closed:
+		return diag.New(diag.ErrLost, "", "the host ends")
+	default:
+		k.under.Add(1)
+		return nil
+	}
+}
+
+// changes is beginChange for who does not hold the lock.
+func (k *Kernel) changes() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.beginChange()
+}
+
+// Close ends the runner and gives the arena back. What runs is given up; changes under
+// way end as they do when the runner is lost. The Kernel must not be used afterwards.
 func (k *Kernel) Close() error {
 	k.mu.Lock()
 	l := k.live
+	select {
+	case <-k.closed:
+	default:
+		close(k.closed)
+	}
 	k.mu.Unlock()
 	err := l.close() // first: a change under way waits for module code, and ends then
-	if err := k.take(context.Background()); err != nil {
-		return err
-	}
-	defer k.pass()
+	k.under.Wait()
 	k.jobs.wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -220,6 +246,10 @@ func (k *Kernel) Boot(ctx context.Context, specs []ModuleSpec) (*Change, error) 
 			return nil, err
 		}
 	}
+	if err := k.changes(); err != nil {
+		return nil, err
+	}
+	defer k.under.Done()
 	if err := k.take(ctx); err != nil {
 		return nil, err
 	}

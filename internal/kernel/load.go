@@ -26,6 +26,10 @@ func (k *Kernel) Load(ctx context.Context, r LoadRequest) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := k.changes(); err != nil {
+		return nil, err
+	}
+	defer k.under.Done()
 	if err := k.take(ctx); err != nil {
 		return nil, err
 	}
@@ -183,6 +187,9 @@ func (l *loading) run(ctx context.Context, dry bool) (*Change, error) {
 	l.commit()
 	for i := range report.Loaded {
 		report.Loaded[i].State = stateLive
+	}
+	if lost := k.live.lost(); err == nil && lost != nil { // it may have died where nobody waited for it
+		err = bootAgain(lost)
 	}
 	return report, err
 }

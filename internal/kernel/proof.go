@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"klink/internal/aliasstack"
@@ -27,6 +28,7 @@ type area struct {
 	lo, hi  uint64
 	entries []uint64
 	mask    uint64 // of the bits of a word that are an address
+	k       *Kernel
 }
 
 // addressBits are the bits of a word that are compared with text: aarch64 signs return
@@ -35,7 +37,7 @@ var addressBits = map[arch.Machine]uint64{arch.AMD64: ^uint64(0), arch.ARM64: 1<
 
 // area returns what m covers. The caller holds the lock.
 func (k *Kernel) area(m *module) area {
-	a := area{m: m, lo: m.at[link.Text], hi: m.at[link.Text] + m.lm.Size[link.Text], mask: addressBits[k.machine]}
+	a := area{m: m, lo: m.at[link.Text], hi: m.at[link.Text] + m.lm.Size[link.Text], mask: addressBits[k.machine], k: k}
 	for _, s := range k.stacks.Supers(m.id) {
 		if at, ok := k.entries.at[s]; ok {
 			a.entries = append(a.entries, at)
@@ -76,8 +78,9 @@ func (a *area) inside(v *runner.View) (addr uint64, in bool) {
 	if a.has(v.Regs.PC) {
 		return v.Regs.PC & a.mask, true
 	}
-	for stack := v.Stack; len(stack) >= 8; stack = stack[8:] {
-		if w := binary.LittleEndian.Uint64(stack); a.has(w) {
+	for at, stack := v.StackAddr, v.Stack; len(stack) >= 8; at, stack = at+8, stack[8:] {
+		w := binary.LittleEndian.Uint64(stack)
+		if a.has(w) && !(at < v.Regs.SP && a.dead(v, w)) {
 			return w & a.mask, true
 		}
 	}
@@ -112,7 +115,7 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		if now := k.live.spawns.Load(); now != spawns {
 			spawns, waiting = now, everybody(k.live.run.Threads())
 		}
-		left := map[*module]string{}
+		left := insiders{}
 		var again []int
 		for _, i := range waiting {
 			if k.insideAny(areas, i, excused, left) {
@@ -122,7 +125,7 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		waiting = again
 		if tids, err := k.live.run.Strangers(); err != nil || len(tids) > 0 {
 			for i := range areas {
-				left[areas[i].m] = fmt.Sprintf("the runner has threads that klink did not make: %v %v", tids, err)
+				left.add(areas[i].m, insider{what: fmt.Sprintf("the runner has threads that klink did not make: %v %v", tids, err)})
 			}
 		} else if len(waiting) == 0 && k.live.spawns.Load() == spawns {
 			return nil
@@ -130,10 +133,10 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		if time.Now().After(deadline) || k.live.lost() != nil || ctx.Err() != nil {
 			if len(left) == 0 {
 				for i := range areas {
-					left[areas[i].m] = "kernel threads were started while klink looked at the others"
+					left.add(areas[i].m, insider{what: "kernel threads were started while klink looked at the others"})
 				}
 			}
-			return left
+			return k.tell(left)
 		}
 		time.Sleep(look)
 	}
@@ -148,15 +151,32 @@ func everybody(n int) []int {
 	return list
 }
 
+// insiders are who was found inside, by module.
+type insiders map[*module][]insider
+
+func (c insiders) add(m *module, i insider) { c[m] = append(c[m], i) }
+
+// insider is a thread that was found inside of a module, or another reason for which the
+// module is not known to be empty.
+type insider struct {
+	what   string // the other reason
+	thread int
+	addr   uint64 // by which it is inside
+	asleep bool
+	why    string        // it sleeps
+	since  time.Duration // it sleeps, or runs
+	job    *job          // whose call it is; nil: of none
+}
+
 // insideAny looks at thread i, and notes in left whom it is inside of.
-func (k *Kernel) insideAny(areas []area, i int, excused func(*runner.View, *area) bool, left map[*module]string) bool {
+func (k *Kernel) insideAny(areas []area, i int, excused func(*runner.View, *area) bool, left insiders) bool {
 	v, err := k.live.run.Inspect(i)
 	v.Fn = k.live.startOf(&v)
 	in := false
 	for a := range areas {
 		area := &areas[a]
 		if err != nil {
-			left[area.m] = fmt.Sprintf("thread %d cannot be looked at: %v", i, err)
+			left.add(area.m, insider{what: fmt.Sprintf("thread %d cannot be looked at: %v", i, err)})
 			in = true
 			continue
 		}
@@ -165,9 +185,11 @@ func (k *Kernel) insideAny(areas []area, i int, excused func(*runner.View, *area
 			continue
 		}
 		in = true
-		if left[area.m] == "" {
-			left[area.m] = k.whereabouts(i, &v, addr)
+		who := insider{thread: i, addr: addr, asleep: v.State == runner.Sleeping, why: v.SleepWhy, since: v.Since}
+		if v.Job != nil {
+			who.job, _ = v.Job.Call().Tag.(*job)
 		}
+		left.add(area.m, who)
 	}
 	return in
 }
@@ -217,17 +239,60 @@ func (m *module) owns(addr uint64) bool {
 	return false
 }
 
-// whereabouts says what a thread does that is inside by addr.
-func (k *Kernel) whereabouts(i int, v *runner.View, addr uint64) string {
+// maxNamed is how many threads a message names.
+const maxNamed = 4
+
+// tell puts into words who is inside: thread, function, how long, asleep where, and
+// what can be done about it.
+func (k *Kernel) tell(left insiders) map[*module]string {
 	k.mu.Lock()
-	place := k.frame(k.names(), addr).String()
-	k.mu.Unlock()
-	switch v.State {
-	case runner.Sleeping:
-		return fmt.Sprintf("thread %d is inside, at %s, asleep on %s for %v", i, place, diag.Quote(v.SleepWhy), v.Since.Round(time.Millisecond))
-	default:
-		return fmt.Sprintf("thread %d is inside, at %s", i, place)
+	defer k.mu.Unlock()
+	names := k.names()
+	texts := map[*module]string{}
+	for m, list := range left {
+		var parts []string
+		var jobs []int
+		for i, who := range list {
+			if i == maxNamed {
+				parts = append(parts, fmt.Sprintf("%d more are, too", len(list)-i))
+				break
+			}
+			parts = append(parts, k.whereabouts(names, &who))
+			if who.job != nil && !slices.Contains(jobs, who.job.num) {
+				jobs = append(jobs, who.job.num)
+			}
+		}
+		for i, j := range jobs {
+			if i == 0 {
+				parts = append(parts, "to give up the calls: klink wait --stop")
+			}
+			parts[len(parts)-1] += fmt.Sprintf(" %d", j)
+		}
+		texts[m] = strings.Join(parts, "; ")
 	}
+	return texts
+}
+
+// dead says that a word in the area below a thread's stack pointer (on x86-64 functions
+// may keep words there, Linux psABI 3.2.2) is of no use any more: of a sleeper, which is
+// in a function that keeps none; or what a call left there that has returned. A return
+// address that is still to be used lies above, and a function's address is none. Without
+// this a thread that goes round in a loop and calls less deep than before would be inside
+// for ever.
+func (a *area) dead(v *runner.View, word uint64) bool {
+	return v.State == runner.Sleeping || a.k.afterCall(a.m, word&a.mask)
+}
+
+// whereabouts says what a thread does that is inside. The caller holds the lock.
+func (k *Kernel) whereabouts(names *names, who *insider) string {
+	if who.what != "" {
+		return who.what
+	}
+	does := "running"
+	if who.asleep {
+		does = "asleep on " + diag.Quote(who.why)
+	}
+	return fmt.Sprintf("thread %d is inside, at %s, %s for %v", who.thread, k.frame(names, who.addr), does, who.since.Round(time.Millisecond))
 }
 
 // areas returns what modules cover.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"klink/internal/aliasstack"
@@ -32,6 +31,10 @@ func (k *Kernel) Unload(ctx context.Context, r UnloadRequest) (*Change, error) {
 	if r.Wait <= 0 {
 		u.wait = DefaultUnloadWait
 	}
+	if err := k.changes(); err != nil {
+		return nil, err
+	}
+	defer k.under.Done()
 	var report *Change
 	err := k.change(ctx, func() (err error) {
 		if u.leaving, err = k.leaving(r.Modules); err != nil {
@@ -152,7 +155,7 @@ func (u *unloading) catch(ctx context.Context) error {
 		case err == nil:
 			u.caught = append(u.caught, m)
 		case errors.As(err, &no) && no.errno == enotty:
-		case errors.As(err, &no):
+		case errors.As(err, &no), errors.Is(err, diag.ErrBusy):
 			return err
 		default: // a fault or a time-out: how far it came is not known
 			u.caught = append(u.caught, m)
@@ -264,21 +267,19 @@ func (k *Kernel) follow(c *aliasstack.Change, at faultPoint, timing **SwitchTimi
 // putBack lets every symbol lead to the leaving modules again, because of why.
 func (u *unloading) putBack(why error) error {
 	k := u.k
-	err := k.change(context.Background(), func() error {
-		c, err := k.stacks.PlanReturn(ids(u.leaving))
-		if err != nil {
-			return err
-		}
-		return k.follow(c, faultPutBack, nil)
-	})
+	err := k.change(context.Background(), func() error { return k.comeBack(u.leaving) })
 	if lost := k.live.lost(); lost != nil {
 		return bootAgain(lost)
 	}
 	if err != nil { // text that is not as klink wrote it: out of use is better than half of it
+		var errs diag.List
+		errs.Add(why)
 		k.mu.Lock()
-		k.drain(u.leaving, fmt.Sprintf("it cannot be put back: %v", err))
-		k.mu.Unlock()
-		return errors.Join(why, err)
+		defer k.mu.Unlock()
+		for _, m := range u.leaving {
+			errs.Add(k.drained(m, fmt.Errorf("it cannot be put back: %w", err)))
+		}
+		return errs.Err()
 	}
 	return u.uncatch(why)
 }
@@ -306,223 +307,6 @@ func (u *unloading) grace(ctx context.Context) error {
 		errs.Add(diag.New(diag.ErrBusy, "", "%s: put back: after %v %s", diag.Escape(m.name), u.wait, who))
 	}
 	return errs.Err()
-}
-
-// end finishes the modules, dependents first, and reclaims those that nobody is inside
-// of. The first FINI that refuses puts its module and those after it back.
-func (u *unloading) end() (*Change, error) {
-	k := u.k
-	var ended []*module
-	stuck := map[*module]error{}
-	var failed error
-	for _, m := range u.order {
-		if failed = k.fault(faultFini); failed != nil {
-			break
-		}
-		err := k.fini(m, u.wait)
-		var no *errnoError
-		if errors.As(err, &no) {
-			failed = err
-			break
-		}
-		ended = append(ended, m)
-		if err == nil {
-			// Nobody may be on the way from here into the one whose FINI is next.
-			for _, why := range k.prove([]*module{m}, u.wait) {
-				err = errors.New(why)
-			}
-		}
-		if err != nil {
-			stuck[m] = err
-			failed = fmt.Errorf("%s is out of use, and did not end", diag.Escape(m.name))
-			break
-		}
-	}
-	if len(ended) == len(u.leaving) {
-		failed = nil // nothing is left to put back
-	}
-	if failed != nil {
-		if len(ended) == 0 {
-			return nil, u.putBack(failed)
-		}
-		var some bool
-		if some, failed = u.putSomeBack(ended, failed); !some {
-			return nil, failed
-		}
-	}
-	if err := k.live.lost(); err != nil {
-		return nil, bootAgain(err)
-	}
-	if err := k.fault(faultProof); err != nil {
-		for _, m := range ended {
-			stuck[m] = cmp.Or(stuck[m], err)
-		}
-	}
-	for m, why := range k.prove(ended, u.wait) {
-		if stuck[m] == nil {
-			stuck[m] = errors.New(why)
-		}
-	}
-	if err := k.live.lost(); err != nil {
-		return nil, bootAgain(err)
-	}
-	var errs diag.List
-	errs.Add(failed)
-	u.settle(ended, stuck, &errs)
-	return u.report, errs.Err()
-}
-
-// settle reclaims the ended modules, and leaves those that are stuck draining.
-func (u *unloading) settle(ended []*module, stuck map[*module]error, errs *diag.List) {
-	k := u.k
-	var clean []*module
-	for _, m := range ended {
-		if stuck[m] == nil {
-			clean = append(clean, m)
-		}
-	}
-	_ = k.change(context.Background(), func() error { // a Background never ends
-		if err := k.reclaim(clean); err != nil { // somebody who stays needs them: so do they
-			for _, m := range clean {
-				stuck[m] = err
-			}
-		}
-		for m, why := range stuck {
-			text := strings.TrimPrefix(why.Error(), diag.Escape(m.name)+": ")
-			k.drain([]*module{m}, text)
-			var err error = diag.New(diag.ErrDraining, "", "%s: out of use, but its memory stays until nobody is inside: %s", diag.Escape(m.name), text)
-			var f *Faulted
-			if errors.As(why, &f) {
-				err = &Faulted{err, f.Info}
-			}
-			errs.Add(err)
-		}
-		return nil
-	})
-	for i := range u.report.Unloaded {
-		for m := range stuck {
-			if u.report.Unloaded[i].Name == m.name {
-				u.report.Unloaded[i].State = stateDraining
-			}
-		}
-	}
-}
-
-// fini ends a module: modcmd(FINI), then its destructors. Waits of FINI that can time
-// out do so at the limit, so that it can refuse; it is given up a little later.
-func (k *Kernel) fini(m *module, limit time.Duration) error {
-	limits := callLimits{waits: limit, limit: limit + min(limit, finiSlack)}
-	if err := k.modcmd(m, cmdFini, limits); err != nil {
-		return err
-	}
-	for _, fn := range k.pointers(m, m.lm.FiniArray(m.at)) {
-		if _, err := k.callIn(m, "destructor", limits, fn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// finiSlack is how long a FINI whose waits have timed out may take to put its module in
-// order again.
-const finiSlack = time.Second
-
-// putSomeBack makes the modules that have not ended current again, because of why; those
-// that have, stay out. If it returns false the ended ones may not be reclaimed: in a circle
-// the others need them, and they have been put back, too. The error is why, with what
-// became of each module.
-func (u *unloading) putSomeBack(ended []*module, why error) (some bool, err error) {
-	k := u.k
-	var needed error
-	rest := slices.DeleteFunc(slices.Clone(u.leaving), func(m *module) bool { return slices.Contains(ended, m) })
-	u.caught = slices.DeleteFunc(u.caught, func(m *module) bool { return slices.Contains(ended, m) })
-	err = k.change(context.Background(), func() error {
-		c, err := k.stacks.PlanReturn(ids(rest))
-		if err != nil {
-			return err
-		}
-		if err := k.follow(c, faultPutBack, nil); err != nil {
-			return err
-		}
-		_, needed = k.stacks.PlanForget(ids(ended))
-		return nil
-	})
-	if err != nil {
-		return false, u.putBack(errors.Join(why, err))
-	}
-	if needed != nil {
-		var errs diag.List
-		errs.Add(why)
-		for _, m := range ended {
-			errs.Add(diag.New(diag.ErrNeeded, m.name, "stays, although its FINI is done: modules that have not ended need it"))
-		}
-		both := u.leaving
-		u.leaving = ended
-		err := u.putBack(errs.Err())
-		u.leaving = both
-		k.mu.Lock()
-		u.setState(stateLive)
-		k.mu.Unlock()
-		return false, err
-	}
-	u.leaving = rest
-	u.report.Unloaded = slices.DeleteFunc(u.report.Unloaded, func(i ModuleInfo) bool {
-		return slices.ContainsFunc(rest, func(m *module) bool { return m.name == i.Name })
-	})
-	return true, u.uncatch(fmt.Errorf("%w; put back: %s; out of use: %s", why, nameList(rest), nameList(ended)))
-}
-
-// nameList names modules, with commas between them.
-func nameList(list []*module) string {
-	names := make([]string, len(list))
-	for i, m := range list {
-		names[i] = diag.Escape(m.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// reclaim takes kept modules out of every table and gives their memory back. The caller
-// holds turn and lock, and has seen that nobody is inside. The error is diag.ErrNeeded:
-// somebody who stays follows them still.
-func (k *Kernel) reclaim(list []*module) error {
-	if len(list) == 0 {
-		return nil
-	}
-	if err := k.fault(faultReclaim); err != nil {
-		return err
-	}
-	c, err := k.stacks.PlanForget(ids(list))
-	if err != nil {
-		return err
-	}
-	supers := map[*module][]aliasstack.SlotID{}
-	for _, m := range list {
-		supers[m] = k.stacks.Supers(m.id)
-		k.dropSites(m)
-	}
-	// What moves is followed by nobody who stays, but by entries.
-	moves := k.moves(c, k.batchOf(c).address, fromSomebody)
-	if len(moves) > 0 {
-		if t, err := k.doSwitch(moves); t == nil {
-			return err
-		}
-	}
-	c.Commit()
-	for _, m := range list {
-		for _, id := range m.offers {
-			if slot, ok := k.stacks.Lookup(m.lm.Names[id].Name); ok && k.stacks.Current(slot).Module == 0 {
-				k.entries.trap(slot)
-			}
-		}
-		for _, s := range supers[m] {
-			k.sites.Remove(0, uint32(s))
-			k.entries.drop(s)
-		}
-		delete(k.modules, m.id)
-		delete(k.byName, m.name)
-		k.giveBack(m)
-	}
-	return nil
 }
 
 // leaving resolves the names of an unload; the kernel stays.

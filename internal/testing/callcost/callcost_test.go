@@ -15,6 +15,7 @@ func TestTables(t *testing.T) {
 		make  func(*bench) error
 	}{
 		{"cost", 2 + len(rows), func(b *bench) error { return b.costs(3, 80) }},
+		{"gate", 3 + len(pairRows), func(b *bench) error { return b.pairs(3, 50) }},
 		{"switch", 12, func(b *bench) error { return b.switching(3, 200, 400) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

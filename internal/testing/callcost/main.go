@@ -1,10 +1,11 @@
 // Callcost measures what calls cost under klink, and what it costs to move them.
 //
-//	callcost -objs testdata/objs [cost] [switch]
+//	callcost -objs testdata/objs [cost] [switch] [gate]
 //
 // cost times a call through a site beside a call that a static linker bound, a vector
 // of operations, a PLT and a hook with a reference count, in turns. switch moves 1,000
-// sites that a thread runs through without pause, then 100,000.
+// sites that a thread runs through without pause, then 100,000. gate times going in and
+// out of a gate beside other ways to count who is inside, in turns.
 package main
 
 import (
@@ -26,11 +27,12 @@ func main() {
 	objs := flag.String("objs", "testdata/objs", "folder of the fixtures")
 	rounds := flag.Int("rounds", 401, "how often each loop is timed, at most 1024")
 	calls := flag.Int("calls", 20000, "of each loop, a multiple of 8")
+	pairRounds := flag.Int("pair-rounds", 101, "how often each loop of pairs is timed, at most 256")
 	switches := flag.Int("switches", 200, "of 1,000 sites")
 	flag.Parse()
 	what := flag.Args()
 	if len(what) == 0 {
-		what = []string{"cost", "switch"}
+		what = []string{"cost", "switch", "gate"}
 	}
 	for _, w := range what {
 		var err error
@@ -39,8 +41,10 @@ func main() {
 			err = with(*objs, os.Stdout, func(b *bench) error { return b.costs(*rounds, *calls) })
 		case "switch":
 			err = with(*objs, os.Stdout, func(b *bench) error { return b.switching(*switches, 1000, 100_000) })
+		case "gate":
+			err = with(*objs, os.Stdout, func(b *bench) error { return b.pairs(*pairRounds, *calls) })
 		default:
-			err = fmt.Errorf("%q: cost or switch", w)
+			err = fmt.Errorf("%q: cost, switch or gate", w)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "callcost:", err)

@@ -2,8 +2,12 @@ package fakekernel
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"klink/internal/diag"
 	"klink/internal/kernel"
@@ -160,6 +164,41 @@ func (k *Kernel) Wait(ctx context.Context, r kernel.WaitRequest) ([]kernel.CallR
 	return out, nil
 }
 
+// Threads describes made-up threads and gates; of a fake that nothing was loaded into,
+// no thread that does anything.
+func (k *Kernel) Threads() (*kernel.ThreadsReport, error) {
+	defer k.enter("threads")()
+	rep := &kernel.ThreadsReport{Threads: []kernel.ThreadInfo{}, Idle: 128, Gates: []kernel.GateInfo{}}
+	switch {
+	case k.Lost:
+		return nil, diag.New(diag.ErrLost, "", "the runner was killed by signal 9; klink boot starts afresh")
+	case len(k.modules) == 0:
+		return rep, nil
+	}
+	rep.Idle = 123
+	rep.Threads = []kernel.ThreadInfo{
+		{Thread: 0, State: kernel.ThreadAsleep, Since: int64(1500 * time.Millisecond), Job: 1, Function: "bpf_read", Module: "bpf",
+			Modules: []kernel.ThreadIn{{Module: "kernel"}, {Module: "bpf"}, {Module: "kernel", Guess: true}},
+			At:      &kernel.FrameInfo{Addr: 0x1000105a, Module: "bpf", Func: "bpf_read", Offset: 0x1a, File: "bpf.c", Line: 42},
+			Sleep:   &kernel.ThreadSleep{Why: "bpfcv", On: 0x10001840}, Gates: []string{"bpf readers", "0x10001900"}},
+		{Thread: 3, State: kernel.ThreadAsleep, Since: int64(20 * time.Microsecond), Kernel: true, Name: "reaper\\x1b[2J", Function: "bpf_reaper", Module: "bpf",
+			Modules: []kernel.ThreadIn{{Module: "kernel"}, {Module: "bpf"}},
+			At:      &kernel.FrameInfo{Addr: 0x10001090, Module: "bpf", Func: "bpf_reaper", Offset: 0x10, Guess: true},
+			Sleep:   &kernel.ThreadSleep{On: 0x10001848}},
+		{Thread: 20, State: kernel.ThreadRunning, Since: int64(90 * time.Second), Job: 12, Function: "kernel:evil\x1b[31m", Module: "kernel",
+			Modules: []kernel.ThreadIn{{Module: "kernel"}}, At: &kernel.FrameInfo{Addr: 0x10000040, Module: "kernel", Func: "evil\x1b[31m"}},
+		{Thread: 21, State: kernel.ThreadFaulted, Function: "bpf_modcmd", Module: "bpf",
+			Modules: []kernel.ThreadIn{{Module: "bpf"}}, At: &kernel.FrameInfo{Addr: 0x10001000, Module: "bpf"}},
+		{Thread: 22, State: kernel.ThreadUnseen, Note: "thread 22 did not stop within 5s to be looked at"},
+	}
+	rep.Gates = []kernel.GateInfo{
+		{Name: "stray", Addr: 0x10001900, State: kernel.GateOpen},
+		{Name: "bpf readers", Module: "bpf", Addr: 0x10001880, State: kernel.GateCatching, Inside: 1, Entrances: 4001, Exits: 4000, ByMutex: 7},
+		{Name: "bpf writers", Module: "bpf", Addr: 0x10001888, State: kernel.GateOpen, Entrances: 12, Exits: 12},
+	}
+	return rep, nil
+}
+
 // logLines is how many lines the log has; 3 to 5 are lost.
 const logLines = 8
 
@@ -211,4 +250,25 @@ func (k *Kernel) Read(r kernel.ReadRequest) (*kernel.ReadReport, error) {
 		rep.Bytes[i] = byte(i*i + '0')
 	}
 	return rep, nil
+}
+
+// Map returns made-up memory of "ring", 40 bytes in a file of 100.
+func (k *Kernel) Map(r kernel.MapRequest) (*kernel.MapReport, *os.File, error) {
+	defer k.enter("map")()
+	if r.What != "ring" && r.What != "trace:ring" {
+		return nil, nil, diag.New(diag.ErrRange, "", "%s is no variable that holds an address", diag.Escape(r.What))
+	}
+	fd, err := unix.MemfdCreate("ring", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := os.NewFile(uintptr(fd), "ring")
+	b := make([]byte, 100)
+	for i := range b {
+		b[i] = byte(i + ' ')
+	}
+	if _, err := f.WriteAt(b, 0); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return &kernel.MapReport{Symbol: "trace:ring", Name: "ring", Addr: 0x8000000010, Offset: 16, Size: 40}, f, nil
 }

@@ -16,6 +16,6 @@ ext_report(const char *format, ...)
 }
 
 #ifdef __cplusplus
-/* The aliases of all.c are for a C name. */
+/* all.c makes aliases of this name, which it does not have in C++. */
 extern "C" int own_function(int x) { return x + 400; }
 #endif
