@@ -28,7 +28,9 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		pause = min(2*pause, time.Second)
 		_ = ts.Exec(args[1], args[2:]...) // its output counts
 		if re.MatchString(ts.ReadFile("stdout")+ts.ReadFile("stderr")) != neg {
 			return

@@ -23,6 +23,11 @@ type ending struct {
 	errs  diag.List
 }
 
+// clean returns the modules that have ended and may be reclaimed.
+func (e *ending) clean() []*module {
+	return slices.DeleteFunc(slices.Clone(e.done), func(m *module) bool { return e.stuck[m] != nil })
+}
+
 // end finishes the modules, dependents first, and reclaims those that nobody is inside
 // of. The first FINI that refuses puts its module and those after it back.
 func (u *unloading) end() (*Change, error) {
@@ -48,10 +53,8 @@ func (u *unloading) end() (*Change, error) {
 			e.stuck[m] = cmp.Or(e.stuck[m], err)
 		}
 	}
-	for m, why := range k.prove(e.done, u.wait) {
-		if e.stuck[m] == nil {
-			e.stuck[m] = errors.New(why)
-		}
+	for m, why := range k.prove(e.clean(), u.wait) {
+		e.stuck[m] = errors.New(why)
 	}
 	if err := k.live.lost(); err != nil {
 		return nil, bootAgain(err)
@@ -129,9 +132,8 @@ const finiSlack = time.Second
 // settle reclaims the modules that have ended, and leaves those that are stuck draining.
 func (u *unloading) settle(e *ending) {
 	k := u.k
-	clean := slices.DeleteFunc(slices.Clone(e.done), func(m *module) bool { return e.stuck[m] != nil })
 	_ = k.change(context.Background(), func() error { // a Background never ends
-		free, held := k.forgettable(clean)
+		free, held := k.forgettable(e.clean())
 		for _, m := range held {
 			e.stuck[m] = diag.New(diag.ErrNeeded, "", "modules that stay, or drain, need it")
 		}

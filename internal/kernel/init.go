@@ -273,9 +273,36 @@ func (k *Kernel) callIn(m *module, what string, limits callLimits, fn uint64, ar
 	case res.Fault != nil:
 		info := k.faultInfo(j.Thread(), res.Fault, cmp.Or(limits.waits, limits.limit))
 		k.logFault(info)
-		return 0, &Faulted{diag.New(diag.ErrFault, "", "%s: %s: %s in %s", diag.Escape(m.name), what, info.What, info.At), info}
+		return 0, &Faulted{diag.New(diag.ErrFault, "", "%s: %s: %s in %s%s", diag.Escape(m.name), what, info.What, k.placeOf(res.Fault, &info), overtime(j.Thread(), res.Fault)), info}
 	}
 	return res.Value, nil
+}
+
+// placeOf returns where a fault was; of a call that ran out of time, the innermost place
+// outside of klink's own kernel object, where it waits as all do.
+func (k *Kernel) placeOf(f *runner.Fault, info *FaultInfo) FrameInfo {
+	if !f.Limit {
+		return info.At
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, at := range append([]FrameInfo{info.At}, info.Trace...) {
+		if m := k.textOwner(uint64(at.Addr)); m != nil && !m.isOwn(uint64(at.Addr)) {
+			return at
+		}
+	}
+	return info.At
+}
+
+// overtime says what a thread did whose call ran out of time.
+func overtime(thread int, f *runner.Fault) string {
+	switch {
+	case !f.Limit:
+		return ""
+	case f.Asleep:
+		return fmt.Sprintf(", asleep on %s on thread %d", diag.Quote(f.Why), thread)
+	}
+	return fmt.Sprintf(", running on thread %d", thread)
 }
 
 // finish takes fresh modules that ran out of use: FINI of those whose INIT was done, in

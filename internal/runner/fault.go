@@ -22,6 +22,8 @@ type Fault struct {
 	Regs    Regs
 	Stack   []byte // from StackAddr towards the stack's top, at most 64 KiB; empty if SP lay outside of the stack
 	Limit   bool   // no fault of the code: its time limit, or Stop, ended it
+	Asleep  bool   // and it slept then, in the kernel object
+	Why     string // the wait's name, escaped
 	Spilled bool   // the stack was deeper than Stack shows
 
 	StackAddr        uint64 // of Stack's first byte: SP, rounded down to 8

@@ -315,6 +315,9 @@ func (r *Runner) faulted(w *worker) {
 	j := w.job
 	f := w.fault(r.stacks)
 	f.Limit = j.expired && f.Signal == sigLimit
+	if f.Limit && w.ctl.sleep.Load()&1 != 0 {
+		f.Asleep, f.Why = true, r.text(w.ctl.sleepWhy.Load())
+	}
 	j.result.Fault = f
 	r.collect(w)
 	w.stage = released

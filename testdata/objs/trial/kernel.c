@@ -12,7 +12,7 @@ static kmutex_t lock;
 static kcondvar_t cv;
 static volatile int *volatile nowhere;
 
-static long
+static __used long
 kernel_f(long how)
 {
 	(void)how;
