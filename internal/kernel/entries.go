@@ -85,17 +85,3 @@ func fillTraps(b []byte, m arch.Machine) {
 		n += copy(b[n:], trap)
 	}
 }
-
-// forget takes the entry of a slot out of the pool's books and leaves it as it is: who
-// got its address may still jump there.
-func (p *entryPool) forget(s aliasstack.SlotID) (at uint64, ok bool) {
-	at, ok = p.at[s]
-	delete(p.at, s)
-	return at, ok
-}
-
-// giveBack takes back an entry that was forgotten, and fills it with traps.
-func (p *entryPool) giveBack(at uint64) {
-	fillTraps(p.arena.Bytes(at, p.size), p.form.Machine())
-	p.free = append(p.free, at)
-}

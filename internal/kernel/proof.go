@@ -60,15 +60,12 @@ func (a *area) has(word uint64) bool {
 		return true
 	}
 	for _, e := range a.entries {
-		if word-e < entryRoom {
+		if word-e < a.k.entries.size {
 			return true
 		}
 	}
 	return false
 }
-
-// entryRoom is more than an entry has, bytes.
-const entryRoom = 16
 
 // inside says whether a thread is inside of the area, and by which address.
 func (a *area) inside(v *runner.View) (addr uint64, in bool) {
@@ -80,7 +77,7 @@ func (a *area) inside(v *runner.View) (addr uint64, in bool) {
 	}
 	for at, stack := v.StackAddr, v.Stack; len(stack) >= 8; at, stack = at+8, stack[8:] {
 		w := binary.LittleEndian.Uint64(stack)
-		if a.has(w) && !(at < v.Regs.SP && a.dead(v, w)) {
+		if a.has(w) && (at >= v.Regs.SP || !a.dead(v, w)) {
 			return w & a.mask, true
 		}
 	}

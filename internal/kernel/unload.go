@@ -37,14 +37,14 @@ func (k *Kernel) Unload(ctx context.Context, r UnloadRequest) (*Change, error) {
 	defer k.under.Done()
 	var report *Change
 	err := k.change(ctx, func() (err error) {
+		if err := k.live.lost(); err != nil && !r.DryRun {
+			return bootAgain(err)
+		}
 		if u.leaving, err = k.leaving(r.Modules); err != nil {
 			return err
 		}
 		if report, err = u.describe(); err != nil || r.DryRun {
 			return err
-		}
-		if err := k.live.lost(); err != nil {
-			return bootAgain(err)
 		}
 		u.setState(stateCatching)
 		return nil
