@@ -104,16 +104,17 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		return nil
 	}
 	deadline := time.Now().Add(limit)
-	var waiting []int
+	var waiting []int // nil: nobody has been looked at yet
 	spawns := k.live.spawns.Load() - 1 // not what it is: everybody is looked at
 	for {
 		// A thread that is still inside can have another one started there, on which klink
-		// has looked already. So as long as one was started, all are looked at anew.
-		if now := k.live.spawns.Load(); now != spawns {
+		// has looked already. So as long as one was started, all are looked at anew. (For
+		// grace that is nothing: the threads that a module starts are its FINI's affair.)
+		if now := k.live.spawns.Load(); now != spawns && (excused == nil || waiting == nil) {
 			spawns, waiting = now, everybody(k.live.run.Threads())
 		}
 		left := insiders{}
-		var again []int
+		again := []int{}
 		for _, i := range waiting {
 			if k.insideAny(areas, i, excused, left) {
 				again = append(again, i)
@@ -124,7 +125,7 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 			for i := range areas {
 				left.add(areas[i].m, insider{what: fmt.Sprintf("the runner has threads that klink did not make: %v %v", tids, err)})
 			}
-		} else if len(waiting) == 0 && k.live.spawns.Load() == spawns {
+		} else if len(waiting) == 0 && (excused != nil || k.live.spawns.Load() == spawns) {
 			return nil
 		}
 		if time.Now().After(deadline) || k.live.lost() != nil || ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 	"unsafe"
 )
@@ -12,9 +13,13 @@ func store64(dst []byte, v uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&dst[:8][0])), v)
 }
 
-// load64 reads the first eight bytes of src, which are aligned, in one load that comes
-// before all that is read after it.
+// load64 reads the first eight bytes of src in one load that comes before all that is
+// read after it. Views of the arena are aligned as their addresses are; others, which
+// nobody else writes, are read plainly.
 func load64(src []byte) uint64 {
+	if uintptr(unsafe.Pointer(&src[:8][0]))%8 != 0 {
+		return binary.LittleEndian.Uint64(src)
+	}
 	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&src[:8][0])))
 }
 
