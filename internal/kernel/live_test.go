@@ -382,7 +382,7 @@ func TestHop(t *testing.T) {
 	for range 200 {
 		b.reapOnce()
 		if list := b.List(); len(list) != 2 || list[1].State != stateDraining {
-			t.Fatalf("%+v", list)
+			t.Fatalf("%+v\n%s", list, strings.Join(b.printed(), "\n"))
 		}
 	}
 }

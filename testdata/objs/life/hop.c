@@ -15,7 +15,8 @@ body(void *arg)
 {
 	for (volatile int i = 0; i < 20000; i++)
 		continue;
-	kthread_create(PRI_NONE, 0, NULL, body, arg, NULL, "hop");
+	while (kthread_create(PRI_NONE, 0, NULL, body, arg, NULL, "hop") != 0)
+		continue;	/* all threads of the pool are in calls */
 	kthread_exit(0);
 }
 
