@@ -104,7 +104,7 @@ func (k *Kernel) outside(ctx context.Context, areas []area, limit time.Duration,
 		return nil
 	}
 	deadline := time.Now().Add(limit)
-	var waiting []int // nil: nobody has been looked at yet
+	var waiting []int                  // nil: nobody has been looked at yet
 	spawns := k.live.spawns.Load() - 1 // not what it is: everybody is looked at
 	for {
 		// A thread that is still inside can have another one started there, on which klink
