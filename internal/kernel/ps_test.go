@@ -198,7 +198,7 @@ func TestThreadsGuess(t *testing.T) {
 	if got.At == nil || got.At.Module != "gates" || got.At.Addr != Addr(inGates) || len(got.Modules) != 2 {
 		t.Errorf("%+v at %+v", got, got.At)
 	}
-	v.Stack, got = nil, ThreadInfo{}
+	v.Stack, v.Regs.R[30], got = nil, 0, ThreadInfo{}
 	b.whereIn(names, &v, &got)
 	if got.At == nil || got.At.Func != "mutex_enter" || len(got.Modules) != 1 {
 		t.Errorf("%+v at %+v", got, got.At)
