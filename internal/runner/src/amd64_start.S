@@ -57,6 +57,29 @@ klink_enter:
 	.size	klink_enter, .-klink_enter
 
 /*
+ * void klink_wipe(u64 lo)
+ * writes 0 over the stack below the caller's frame, down to lo or to where 4 KiB of it
+ * are 0. It has no frame: what it left out a later frame could leave as it is.
+ */
+	.globl	klink_wipe
+	.type	klink_wipe, @function
+klink_wipe:
+	movq	%rsp, %rax		/* the way back is there */
+	xorl	%ecx, %ecx		/* words in a row that were 0 */
+1:	subq	$8, %rax
+	cmpq	%rdi, %rax
+	jb	3f
+	incl	%ecx
+	cmpq	$0, (%rax)
+	je	2f
+	movq	$0, (%rax)
+	xorl	%ecx, %ecx
+2:	cmpl	$512, %ecx
+	jb	1b
+3:	ret
+	.size	klink_wipe, .-klink_wipe
+
+/*
  * void klink_again(u32 i, u32 how): where fault.c sends a thread whose call is over,
  * with an empty stack. Vector and x87 state are still the module's; its control bits
  * become those that a process starts with (psABI, 3.4.1).

@@ -55,6 +55,29 @@ klink_enter:
 	.size	klink_enter, .-klink_enter
 
 /*
+ * void klink_wipe(u64 lo)
+ * writes 0 over the stack below the caller's frame, down to lo or to where 4 KiB of it
+ * are 0. It has no frame: what it left out a later frame could leave as it is.
+ */
+	.globl	klink_wipe
+	.type	klink_wipe, %function
+klink_wipe:
+	mov	x1, sp
+	mov	w2, #0			/* words in a row that were 0 */
+1:	sub	x1, x1, #8
+	cmp	x1, x0
+	b.lo	3f
+	add	w2, w2, #1
+	ldr	x3, [x1]
+	cbz	x3, 2f
+	str	xzr, [x1]
+	mov	w2, #0
+2:	cmp	w2, #512
+	b.lo	1b
+3:	ret
+	.size	klink_wipe, .-klink_wipe
+
+/*
  * void klink_again(u32 i, u32 how): where fault.c sends a thread whose call is over,
  * with an empty stack. Vector state is still the module's; its control bits become
  * those that a process starts with: round to nearest, no exceptions.

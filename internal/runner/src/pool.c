@@ -124,12 +124,23 @@ static void finish(struct klink_thread *t, u32 how)
 	tell_host();
 }
 
+/*
+ * end is finish, and leaves the stack to the next call as clean as it was. Frames have
+ * places that nobody writes: what is left there of this call, say the address of a
+ * function that it came by, would be taken for the next one's.
+ */
+static inline __attribute__((always_inline)) void end(struct klink_thread *t, u32 how)
+{
+	finish(t, how);
+	klink_wipe(t->stack_lo);
+}
+
 _Noreturn void klink_pool(u32 i, u32 how)
 {
 	struct klink_thread *t = thread_block(i);
 
 	if (how != FRESH)
-		finish(t, how);
+		end(t, how);
 	for (;;) {
 		u32 post = load(&t->post);
 
@@ -139,6 +150,6 @@ _Noreturn void klink_pool(u32 i, u32 how)
 		}
 		begin(t);
 		run(t);
-		finish(t, KLINK_RETURNED);
+		end(t, KLINK_RETURNED);
 	}
 }

@@ -169,6 +169,7 @@ enum outcome go(struct context *c, u32 i, u64 site, u32 form, u64 target);
 
 /* MACHINE_start.S */
 u64 klink_enter(u64 fn, const u64 *arg, u64 *enter_sp);
+void klink_wipe(u64 lo);
 i64 klink_clone(u64 flags, u64 stack, u32 *tid, u64 tls, u32 i);
 void klink_restorer(void);
 void klink_again(void);
