@@ -9,6 +9,7 @@ FUZZTIME    ?= 30s
 HAMMER_SECONDS ?= 60
 HAMMER_THREADS ?= 2
 HAMMER_SEED    ?= 1
+SOAK_CYCLES ?= 100000
 ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 
 export KLINK_CACHE
@@ -108,6 +109,10 @@ corpus: bin/klink tools ## link all of Debian's cloud kernel modules, both machi
 .PHONY: hammer
 hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long
 	@$(GO) run ./internal/testing/hammer -seconds $(HAMMER_SECONDS) -threads $(HAMMER_THREADS) -seed $(HAMMER_SEED)
+
+.PHONY: soak
+soak: ## load and unload SOAK_CYCLES times under traffic, and look for anything that grows
+	@$(GO) run ./internal/testing/hammer -cycles $(SOAK_CYCLES) -threads $(HAMMER_THREADS) -seed $(HAMMER_SEED)
 
 .PHONY: bench
 bench: bin/klink ## measure against ld.lld and GNU ld, side by side

@@ -67,6 +67,7 @@ type hammer struct {
 	sites   []site
 	threads int
 	jobs    []int
+	senders int // threads that send packets: the last of the jobs
 	model   *model
 	epoch   uint64
 
@@ -88,6 +89,8 @@ type config struct {
 	objs    string // testdata/objs
 	threads int
 	seed    uint64
+	arena   uint64          // bytes; 0: as always
+	soak    bool            // callers sleep at times, and the kernel has the network of testdata/objs/net, with traffic
 	between []kernel.Source // objects that come between the sites of sites.*.s and those of run.c
 }
 
@@ -98,17 +101,21 @@ func start(ctx context.Context, cfg config) (*hammer, error) {
 	if threads < 1 || threads > maxThreads {
 		return nil, fmt.Errorf("%d threads; from 1 to %d", threads, maxThreads)
 	}
-	k, err := kernel.New(kernel.Config{Machine: kernel.HostMachine()})
+	k, err := kernel.New(kernel.Config{Machine: kernel.HostMachine(), ArenaSize: cfg.arena})
 	if err != nil {
 		return nil, err
 	}
 	h := &hammer{k: k, ctx: ctx, objs: cfg.objs, machine: kernel.HostMachine(), threads: threads, model: newModel(cfg.seed)}
-	if err := h.boot(cfg.between); err != nil {
+	if err := h.boot(cfg); err != nil {
 		return nil, errors.Join(err, k.Close())
+	}
+	run := "kernel:hammer_run"
+	if cfg.soak {
+		run = "kernel:hammer_stroll"
 	}
 	for slot := range threads {
 		r, err := k.Call(ctx, kernel.CallRequest{
-			Function: "kernel:hammer_run",
+			Function: run,
 			Args:     []kernel.Arg{{Word: uint64(slot)}, {Word: 0}},
 			Limit:    -1,
 			Detach:   true,
@@ -126,18 +133,29 @@ func start(ctx context.Context, cfg config) (*hammer, error) {
 			runtime.Gosched()
 		}
 	}
+	if cfg.soak {
+		if err := h.packets(); err != nil {
+			return nil, errors.Join(err, k.Close())
+		}
+	}
 	return h, nil
 }
 
-// file names a fixture of the machine.
-func (h *hammer) file(stem, ext string) kernel.Source {
+// file names a fixture of the hammer's own.
+func (h *hammer) file(stem, ext string) kernel.Source { return h.fixture("hammer", stem, ext) }
+
+// fixture names a fixture of the machine in a folder of testdata/objs.
+func (h *hammer) fixture(dir, stem, ext string) kernel.Source {
 	name := fmt.Sprintf("%s.%s%s", stem, h.machine.Facts().GOARCH, ext)
-	return kernel.Source{Name: name, Path: filepath.Join(h.objs, "hammer", name)}
+	return kernel.Source{Name: name, Path: filepath.Join(h.objs, dir, name)}
 }
 
 // boot loads the kernel and finds what it shares with this program.
-func (h *hammer) boot(between []kernel.Source) error {
-	spec := kernel.ModuleSpec{Files: slices.Concat([]kernel.Source{h.file("sites", ".o")}, between, []kernel.Source{h.file("run", ".o")})}
+func (h *hammer) boot(cfg config) error {
+	spec := kernel.ModuleSpec{Files: slices.Concat([]kernel.Source{h.file("sites", ".o")}, cfg.between, []kernel.Source{h.file("run", ".o")})}
+	if cfg.soak {
+		spec.Files = append(spec.Files, h.fixture("net", "kernel", ".o"), h.file("stroll", ".o"))
+	}
 	if _, err := h.k.Boot(h.ctx, []kernel.ModuleSpec{spec}); err != nil {
 		return err
 	}
@@ -179,10 +197,15 @@ func (h *hammer) data(name string) ([]byte, error) {
 	return b, nil
 }
 
-// step makes one random command. It says first what will be right after it, and says
-// afterwards that nothing else is right any more.
-func (h *hammer) step() error {
+// step makes one random command, and returns it.
+func (h *hammer) step() (command, error) {
 	c := h.model.choose()
+	return c, h.give(c)
+}
+
+// give makes a command that the model has made. It says first what will be right after
+// it, and says afterwards that nothing else is right any more.
+func (h *hammer) give(c command) error {
 	h.epoch++
 	at := offLog + h.epoch%ring*epochSize
 	for s, g := range h.model.current() {

@@ -53,7 +53,7 @@ func TestHammer(t *testing.T) {
 	h := begin(t, 1)
 	h.phase(phaseSwitches)
 	for (h.commands < testCommands || h.calls() < testCalls) && h.wrong() == 0 {
-		if err := h.step(); err != nil {
+		if _, err := h.step(); err != nil {
 			t.Fatal(err)
 		}
 		h.compareModel(t)

@@ -4,11 +4,14 @@
 // right follows from a model of the stacks. See testdata/objs/hammer/hammer.h.
 //
 //	hammer -seconds 60 -threads 2 -seed 1 -objs testdata/objs
+//	hammer -cycles 100000 -look 10000 -threads 1
 //
-// It prints a table, and fails if any call went wrong.
+// It prints a table, and fails if any call went wrong. With -cycles it makes so many
+// loads and unloads, and fails if anything grows by them, too.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -26,9 +29,17 @@ func main() {
 	threads := flag.Int("threads", 2, "how many threads call")
 	seed := flag.Uint64("seed", 1, "of the order of loads and unloads")
 	objs := flag.String("objs", "testdata/objs", "folder of the fixtures")
+	cycles := flag.Int("cycles", 0, "soak: how many loads and unloads")
+	look := flag.Int("look", 0, "soak: how many of them between two looks (default: a twentieth)")
 	flag.Parse()
 	cfg := config{objs: *objs, threads: *threads, seed: *seed}
-	if err := run(cfg, time.Duration(*seconds*float64(time.Second))); err != nil {
+	err := error(nil)
+	if *cycles > 0 {
+		err = runSoak(cfg, *cycles, cmp.Or(*look, max(1, *cycles/20)))
+	} else {
+		err = run(cfg, time.Duration(*seconds*float64(time.Second)))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "hammer:", err)
 		os.Exit(1)
 	}
@@ -66,7 +77,7 @@ func run(cfg config, long time.Duration) error {
 func (h *hammer) loop(long time.Duration) error {
 	began, told := time.Now(), time.Now()
 	for time.Since(began) < long && h.wrong() == 0 {
-		if err := h.step(); err != nil {
+		if _, err := h.step(); err != nil {
 			return err
 		}
 		if terminal && time.Since(told) > time.Second {

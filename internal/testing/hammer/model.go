@@ -77,6 +77,14 @@ func (m *model) choose() command {
 	return c
 }
 
+// empty makes up the command that unloads all that is loaded, if anything is, and does
+// it to the model.
+func (m *model) empty() (c command, some bool) {
+	c = command{modules: m.loaded}
+	m.loaded = nil
+	return c, len(c.modules) > 0
+}
+
 // current returns the generation of every function.
 func (m *model) current() (g [symbols]uint32) {
 	for _, i := range m.loaded {
