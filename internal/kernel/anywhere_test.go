@@ -367,3 +367,38 @@ func (tr *trial) sound(t *testing.T) {
 		}
 	}
 }
+
+// TestHaltAnywhere: the host is closed at each step of a load and of an unload. The
+// command ends, and says that it was not done to the end.
+func TestHaltAnywhere(t *testing.T) {
+	for _, s := range []*scene{&scenes[0], &scenes[3], &scenes[5]} {
+		for n := range s.steps(t) {
+			sab := &saboteur{}
+			tr := s.begin(t, sab)
+			closed := make(chan error, 1)
+			atOnce := false
+			sab.set(true, func(at int, _ faultPoint) error {
+				if at != n {
+					return nil
+				}
+				run := tr.live.run
+				// Close waits for steps that hold the lock. Of the others every second one
+				// finds the runner gone, and the rest go on beside it.
+				if atOnce = n%2 == 0 && tr.mu.TryLock(); atOnce {
+					tr.mu.Unlock()
+				}
+				go func() { closed <- tr.Close() }()
+				if atOnce {
+					<-run.Gone()
+				}
+				return nil
+			})
+			if err := s.play(tr); err == nil && atOnce {
+				t.Errorf("%s, step %d: nothing is said", s.name, n)
+			}
+			if err := <-closed; err != nil {
+				t.Errorf("%s, step %d: %v", s.name, n, err)
+			}
+		}
+	}
+}
