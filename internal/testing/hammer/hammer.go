@@ -73,6 +73,7 @@ type hammer struct {
 
 	commands int
 	switches []time.Duration // of every command that moved sites: plan and switch
+	switched int             // in a soak: how many there were up to the last look
 	moved    int             // sites, all switches together
 	traps    uint64          // known after stop
 }

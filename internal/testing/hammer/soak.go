@@ -155,6 +155,8 @@ func (h *hammer) look(cycle int) (*sample, error) {
 		}
 	}
 	s := &sample{cycle: cycle, wrong: h.wrong(), calls: h.calls()}
+	h.switched += len(h.switches) // or the list of their times would be what grows
+	h.switches = h.switches[:0]
 	// Kernel threads that have left the filter may still be on their way to their end.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		t, err := h.k.Threads()
@@ -307,6 +309,6 @@ func runSoak(cfg config, cycles, every int) error {
 	packets, e := h.account()
 	fmt.Printf("soak on %v: %d threads, seed %d: %s cycles in %.1f s, %s commands, %s switches, %s traps, %s calls, %s packets\n",
 		h.machine, h.threads, cfg.seed, grouped(uint64(cycles)), time.Since(began).Seconds(), grouped(uint64(h.commands)),
-		grouped(uint64(len(h.switches))), grouped(h.traps), grouped(h.calls()), grouped(packets))
+		grouped(uint64(h.switched)), grouped(h.traps), grouped(h.calls()), grouped(packets))
 	return errors.Join(err, e, h.close())
 }
