@@ -104,7 +104,7 @@ golden: bin/klink ## rewrite the golden texts; look at the diff
 corpus: bin/klink tools ## link all of Debian's cloud kernel modules, both machines, and compare every byte with GNU ld
 	@scripts/corpus.sh fetch
 	@scripts/corpus.sh link
-	@$(GO) run ./internal/testing/corpus linux-cloud-amd64=$(KLINK_CACHE)/corpus/amd64 linux-cloud-arm64=$(KLINK_CACHE)/corpus/arm64
+	@$(GO) run ./internal/testing/corpus linux-cloud-amd64=$(KLINK_CACHE)/corpus/linux-cloud/amd64 linux-cloud-arm64=$(KLINK_CACHE)/corpus/linux-cloud/arm64
 
 .PHONY: hammer
 hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long
@@ -117,7 +117,7 @@ soak: ## load and unload SOAK_CYCLES times under traffic, and look for anything 
 .PHONY: bench
 bench: bin/klink ## measure against ld.lld and GNU ld, side by side
 	@scripts/tools.sh bench
-	@scripts/corpus.sh fetch
+	@scripts/corpus.sh fetch linux-cloud
 	@scripts/bench.sh
 
 .PHONY: fuzz

@@ -3,14 +3,14 @@
 # apt.sh: Debian packages unpacked into a private folder. Sourced, not run.
 #
 # Nothing is installed and no root is needed: apt gets its own state, lists,
-# cache and sources, so the machine's package database is only read. Every
-# download is verified by apt against the archive's signed lists.
+# cache and sources, so the machine's package database is only read. Lists without a
+# good signature are refused, and each package's SHA-256 must be the one in them.
 #
 #   apt_open CACHE [SUITE] prepare CACHE/apt for the calls below (locked by apt_lock CACHE); with
 #                          SUITE take the packages of that Debian release, else the machine's own
 #   apt_missing PKG...     print PKG and all they depend on, as far as the machine lacks it
 #   apt_search REGEX       print the names of packages that match, oldest version first
-#   apt_unpack DEST PKG... download each package and unpack it into DEST
+#   apt_unpack DEST PKG... download each package and unpack it into DEST; $apt_sha256 is the last one's
 #
 # The caller sets $me, the name in front of each message. A failure ends the
 # script with one line.
@@ -95,6 +95,10 @@ apt_open() {
 		APT::Architectures { "amd64"; "arm64"; };
 		APT::Sandbox::User "root";
 		APT::Update::Error-Mode "any";
+		APT::Get::AllowUnauthenticated "false";
+		Acquire::AllowInsecureRepositories "false";
+		Acquire::AllowWeakRepositories "false";
+		Acquire::AllowDowngradeToInsecureRepositories "false";
 		APT::Get::List-Cleanup "true";
 		Acquire::Languages "none";
 		Acquire::Retries "3";
@@ -147,10 +151,13 @@ apt_search() {
 	LC_ALL=C apt-cache -c "$apt/conf" pkgnames 2>/dev/null | grep -E "$1" | sort -V
 }
 
-# apt_fetch PKG: the .deb's name on stdout; it lies in $apt/debs.
+# apt_fetch PKG: the .deb's name on stdout; it lies in $apt/debs, and beside it
+# the file sha256, what the lists say that it must be.
 apt_fetch() {
 	rm -rf "$apt/debs"
 	mkdir -p "$apt/debs"
+	apt_run --print-uris download "$1" || return 1
+	sed -n 's/^.* SHA256:\([0-9a-f]\{64\}\)$/\1/p' "$apt/log" >"$apt/debs/sha256"
 	(cd "$apt/debs" && apt_run download "$1") || return 1
 	set -- "$apt/debs"/*.deb
 	[ -f "$1" ] || return 1
@@ -165,8 +172,10 @@ apt_unpack() {
 		_deb=$(apt_fetch "$_p") || { apt_update && _deb=$(apt_fetch "$_p"); } ||
 			die "cannot fetch $_p: $(apt_reason)"
 		_size=$(wc -c <"$_deb")
-		printf '%s: %s (%d kB, sha256 %s)\n' "$me" "${_deb##*/}" $((_size / 1024)) \
-			"$(sha256sum <"$_deb" | cut -d' ' -f1)" >&2
+		apt_sha256=$(sha256sum <"$_deb" | cut -d' ' -f1)
+		[ "$apt_sha256" = "$(cat "$apt/debs/sha256")" ] ||
+			die "${_deb##*/} has the SHA-256 $apt_sha256, Debian's signed lists say $(cat "$apt/debs/sha256")"
+		printf '%s: %s (%d kB, sha256 %s)\n' "$me" "${_deb##*/}" $((_size / 1024)) "$apt_sha256" >&2
 		dpkg-deb -x "$_deb" "$_dest" || die "cannot unpack ${_deb##*/}"
 		rm -rf "$apt/debs"
 	done

@@ -16,7 +16,7 @@ echo "# $(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /
 echo "# $("$lld" --version | head -n 1); $(ld --version | head -n 1); $("$go" version)"
 echo
 echo "== link all cloud modules, images on a tmpfs, page cache warm"
-"$go" run ./internal/testing/linkbench -n "$runs" -out "$out" "$cache"/corpus/amd64/*.ko -- \
+"$go" run ./internal/testing/linkbench -n "$runs" -out "$out" "$cache"/corpus/linux-cloud/amd64/*.ko -- \
 	"ld.lld=$lld -static -z muldefs --unresolved-symbols=ignore-all -o {out}" \
 	"ld=ld -static -z muldefs --unresolved-symbols=ignore-all -o {out}" \
 	"klink=$PWD/bin/klink link --externals trap -o {out}"

@@ -1,49 +1,139 @@
 #!/bin/sh
-# corpus.sh: bring the Linux modules of Debian 12's cloud kernels, of both machines.
+# corpus.sh: bring the objects that klink is compared with GNU ld on.
 #
-#   corpus.sh fetch    download and unpack, once
-#   corpus.sh paths    print the folders, a line each, without looking
-#   corpus.sh link     link all modules of each machine in one command
+#   corpus.sh fetch [NAME...]   download and unpack, once; without a name the usual ones
+#   corpus.sh paths [NAME...]   print NAME/GOARCH and its folder, a line each, without looking
+#   corpus.sh link              link all modules of each machine in one command
 #
-# The newest linux-image-6.1.0-*-cloud-{amd64,arm64} go to
-# ${KLINK_CACHE:-.cache}/corpus/{amd64,arm64}/, only their modules, flat: one
-# *.ko a file, decompressed where Debian compressed it. They are GPL-2.0 and are
-# never committed. `fetch` prints each folder with its count.
+#   linux-cloud     the modules of Debian 12's newest cloud kernel
+#   linux-headers   its Module.symvers: the names that the kernel exports; no objects
+#   linux-full      the modules of the newest general kernel; only when named
+#   musl zlib lua sqlite gmp dietlibc
+#                   the static libraries of Debian's -dev packages
+#
+# Each lies in ${KLINK_CACHE:-.cache}/corpus/NAME/GOARCH: modules flat, *.ko, decompressed
+# where Debian compressed them; of a library LIB.a both the archive and the folder LIB
+# of its members, and beside them the objects that start programs. A second member of one name
+# is NAME.2.o. The file `packages` names what all came from, with its SHA-256.
+# Licences differ, most are the GPL: nothing of it is ever committed.
 set -eu
 me=corpus.sh
 . "$(dirname "$0")/apt.sh"
 
 cache=$(cache_dir)
 corpus=$cache/corpus
+usual="linux-cloud linux-headers musl zlib lua sqlite gmp dietlibc"
 
-# modules ARCH: unpack the newest image's modules into corpus/ARCH.
+# packages NAME ARCH: the packages that it is made of.
+packages() {
+	case $1 in
+	linux-cloud) newest "^linux-image-6\.1\.0-[0-9]+-cloud-$2\$" ;;
+	linux-full) newest "^linux-image-6\.1\.0-[0-9]+-$2\$" ;;
+	linux-headers) sed -n 's/^linux-image-\([^ ]*\) .*/linux-headers-\1/p' "$corpus/linux-cloud/$2/packages" ;;
+	musl) echo musl-dev ;;
+	zlib) echo zlib1g-dev ;;
+	lua) echo liblua5.4-dev ;;
+	sqlite) echo libsqlite3-dev ;;
+	gmp) echo libgmp-dev ;;
+	dietlibc) echo dietlibc-dev ;;
+	*) die "no corpus is called $1" ;;
+	esac
+}
+
+newest() {
+	_found=$(apt_search "$1" | tail -n 1)
+	[ -n "$_found" ] || die "Debian's lists have no $1"
+	echo "$_found"
+}
+
+# modules FROM TO: all modules below FROM, decompressed.
 modules() {
-	_arch=$1
-	[ -f "$corpus/$_arch.stamp" ] && return
-	if [ -z "${apt-}" ]; then apt_open "$cache" bookworm; fi
-	_pkg=$(apt_search "^linux-image-6\.1\.0-[0-9]+-cloud-$_arch\$" | tail -n 1)
-	[ -n "$_pkg" ] || die "Debian's lists have no linux-image-6.1.0-*-cloud-$_arch"
-	rm -rf "${corpus:?}/$_arch" "$corpus/$_arch.new" "$corpus/$_arch.deb"
-	apt_unpack "$corpus/$_arch.deb" "$_pkg:$_arch"
-	mkdir -p "$corpus/$_arch.new"
-	find "$corpus/$_arch.deb" -name '*.ko' -exec mv -t "$corpus/$_arch.new" {} +
-	find "$corpus/$_arch.deb" -name '*.ko.xz' | while read -r _f; do
-		_to=${_f##*/}
-		xz -dc "$_f" >"$corpus/$_arch.new/${_to%.xz}" || die "cannot decompress $_f with xz"
+	find "$1" -name '*.ko' -exec mv -t "$2" {} +
+	find "$1" -name '*.ko.xz' | while read -r _f; do
+		_n=${_f##*/}
+		xz -dc "$_f" >"$2/${_n%.xz}" || die "cannot decompress $_f with xz"
 	done
-	rm -rf "$corpus/$_arch.deb"
-	mv "$corpus/$_arch.new" "$corpus/$_arch"
-	printf '%s\n' "$_pkg" >"$corpus/$_arch.stamp"
+	[ "$(find "$2" -name '*.ko' | wc -l)" -gt 0 ] || die "no modules in ${2%.new}"
+}
+
+# libraries FROM TO: the archives below FROM, with their members, and the objects beside them.
+libraries() {
+	find "$1" -name '*.o' -type f -exec mv -t "$2" {} +
+	find "$1" -name '*.a' -type f | sort >"$2.list"
+	while read -r _f; do
+		# An archive without members is for linkers that ask for libm by name.
+		[ "$(ar t "$_f" | wc -l)" -gt 0 ] || continue
+		_n=${_f##*/}
+		[ ! -e "$2/$_n" ] || die "two archives of the name $_n"
+		mv "$_f" "$2/$_n"
+		members "$2/$_n" "$2/${_n%.a}"
+	done <"$2.list"
+	rm -f "$2.list"
+	[ "$(find "$2" -name '*.o' | wc -l)" -gt 0 ] || die "no objects in ${2%.new}"
+}
+
+# members ARCHIVE TO: all its members, those of one name under names of their own.
+members() {
+	mkdir "$2"
+	(cd "$2" && ar x "$1") || die "cannot unpack $1"
+	ar t "$1" | sort | uniq -cd >"$2.twice"
+	while read -r _count _member; do
+		while [ "$_count" -gt 1 ]; do
+			mkdir "$2.one"
+			(cd "$2.one" && ar xN "$_count" "$1" "$_member") || die "cannot unpack $_member of $1"
+			mv "$2.one/$_member" "$2/${_member%.o}.$_count.o"
+			rmdir "$2.one"
+			_count=$((_count - 1))
+		done
+		# The plain name is the first: `ar x` left the last there.
+		(cd "$2" && ar xN 1 "$1" "$_member") || die "cannot unpack $_member of $1"
+	done <"$2.twice"
+	rm -f "$2.twice"
+	find "$2" -type f ! -name '*.o' -exec sh -c 'for f; do mv "$f" "${f%.*}.o"; done' sh {} +
+	[ "$(find "$2" -name '*.o' | wc -l)" -eq "$(ar t "$1" | wc -l)" ] || die "members of $1 are missing"
+}
+
+# bring NAME ARCH: the corpus, once. The folder appears when it is complete.
+bring() {
+	_dir=$corpus/$1/$2
+	[ -f "$_dir/packages" ] && return
+	if [ -z "${apt-}" ]; then apt_open "$cache" bookworm; fi
+	_pkgs=$(packages "$1" "$2") || exit 1
+	rm -rf "$_dir" "$_dir.new" "$_dir.deb"
+	mkdir -p "$_dir.new"
+	for _pkg in $_pkgs; do
+		apt_unpack "$_dir.deb" "$_pkg:$2"
+		printf '%s %s\n' "$_pkg" "$apt_sha256" >>"$_dir.new/packages"
+	done
+	case $1 in
+	linux-headers) find "$_dir.deb" -name Module.symvers -exec mv -t "$_dir.new" {} + ;;
+	linux-*) modules "$_dir.deb" "$_dir.new" ;;
+	*) libraries "$_dir.deb" "$_dir.new" ;;
+	esac
+	rm -rf "$_dir.deb"
+	mv "$_dir.new" "$_dir"
 }
 
 fetch() {
 	mkdir -p "$corpus"
 	apt_lock "$cache"
-	for _m in amd64 arm64; do
-		modules "$_m"
-		_n=$(find "$corpus/$_m" -name '*.ko' | wc -l)
-		[ "$_n" -gt 0 ] || die "$corpus/$_m has no modules: remove $corpus/$_m.stamp and run again"
-		printf '%s: %d modules of %s\n' "$corpus/$_m" "$_n" "$(cat "$corpus/$_m.stamp")"
+	for _name; do
+		for _m in amd64 arm64; do
+			# The headers are those of the modules that are here.
+			if [ "$_name" = linux-headers ]; then bring linux-cloud $_m; fi
+			bring "$_name" $_m
+			printf '%s: %d objects of %s\n' "$corpus/$_name/$_m" \
+				"$(find "$corpus/$_name/$_m" -name '*.o' -o -name '*.ko' | wc -l)" \
+				"$(cut -d' ' -f1 "$corpus/$_name/$_m/packages" | tr '\n' ' ')"
+		done
+	done
+}
+
+paths() {
+	for _name; do
+		for _m in amd64 arm64; do
+			printf '%s %s\n' "$_name/$_m" "$corpus/$_name/$_m"
+		done
 	done
 }
 
@@ -53,18 +143,24 @@ link() {
 	_klink=$(dirname "$0")/../bin/klink
 	for _m in amd64 arm64; do
 		_img=$(mktemp "${TMPDIR:-/tmp}/klink-corpus.XXXXXX")
-		printf '== %s\n' "$corpus/$_m"
-		"$_klink" link --externals trap -o "$_img" "$corpus/$_m"/*.ko || { rm -f "$_img"; die "the modules of $_m do not link"; }
+		printf '== %s\n' "$corpus/linux-cloud/$_m"
+		"$_klink" link --externals trap -o "$_img" "$corpus/linux-cloud/$_m"/*.ko ||
+			{ rm -f "$_img"; die "the modules of $_m do not link"; }
 		rm -f "$_img"
 	done
 }
 
 case ${1-} in
-fetch) fetch ;;
+fetch | paths)
+	_what=$1
+	shift
+	# shellcheck disable=SC2086 # words
+	[ $# -gt 0 ] || set -- $usual
+	$_what "$@"
+	;;
 link) link ;;
-paths) printf '%s\n' "$corpus/amd64" "$corpus/arm64" ;;
 *)
-	printf 'usage: corpus.sh fetch|paths|link\n' >&2
+	printf 'usage: corpus.sh fetch [NAME...]|paths [NAME...]|link\n' >&2
 	exit 2
 	;;
 esac
