@@ -269,6 +269,10 @@ type layout struct {
 			Name, Addr string
 			Size       uint64
 		}
+		IFuncs []struct {
+			Symbol int
+			Addr   string
+		}
 	}
 	Externals []struct{ Name, Addr string }
 	GOTs      []struct {

@@ -108,6 +108,7 @@ type (
 		Member   string        `json:"member"`
 		Sections []dumpSection `json:"sections"`
 		Commons  []dumpCommon  `json:"commons"`
+		IFuncs   []dumpIFunc   `json:"ifuncs,omitempty"`
 	}
 	dumpSection struct {
 		Index int    `json:"index"`
@@ -120,6 +121,10 @@ type (
 		Name string `json:"name"`
 		Addr Addr   `json:"addr"`
 		Size uint64 `json:"size"`
+	}
+	dumpIFunc struct {
+		Symbol int  `json:"symbol"` // index in the object's symbol table
+		Addr   Addr `json:"addr"`   // of the stub that stands for it
 	}
 	dumpSymbol struct {
 		Name string `json:"name"`
@@ -197,6 +202,11 @@ func (d *dump) module(m *module, i int, out [link.Regions][]byte) error {
 				}
 			}
 			do.Sections = append(do.Sections, ds)
+		}
+		for i := range o.Symbols {
+			if s := &o.Symbols[i]; s.Type == elfload.IFunc && s.Where == elfload.InSection {
+				do.IFuncs = append(do.IFuncs, dumpIFunc{i, Addr(m.lm.Symbol(oi, i, m.at))})
+			}
 		}
 		dm.objects = append(dm.objects, do)
 	}

@@ -1,78 +1,105 @@
 // Corpus links every object of folders alone and has GNU ld link it at the same
 // addresses: every byte must be equal.
 //
-//	corpus NAME=FOLDER ...
+//	corpus [-types] NAME/GOARCH=FOLDER ...
 //
-// It prints a line a folder and one for each object that is refused or differs, and
-// exits with 1 if any does.
+// It looks for *.ko, *.o and *.kmod in the folders and below them, and prints a table, a
+// line a folder, and below it a line for each object that differs or is refused. Refused
+// may only be what has thread-local storage. It exits with 1 if anything else is.
+//
+// The columns: objects; relocations in sections that were compared; their bytes; objects
+// that are equal, refused, different; followed: relocations that lead to a GOT slot, which
+// was looked into; unhidden: objects that refer to hidden names of their neighbours, of
+// which a copy without that attribute was linked, by both linkers.
 package main
 
 import (
-	"context"
+	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
-
-	"klink/internal/arch"
-	"klink/internal/kernel"
-	"klink/internal/testing/oracle"
 )
 
-// tally is what a folder came to.
-type tally struct {
-	objects, equal, refused, different int
-	relocations, bytes                 int64
-	lines                              []string
-}
+const format = "%-14s %-6s %8v %12v %12v %8v %8v %10v %9v %9v\n"
 
 func main() {
-	fmt.Printf("%-24s %8s %12s %14s %8s %8s %10s\n", "corpus", "objects", "relocations", "bytes", "equal", "refused", "different")
-	bad := false
-	for _, arg := range os.Args[1:] {
-		name, dir, ok := strings.Cut(arg, "=")
-		if !ok {
-			fmt.Fprintf(os.Stderr, "corpus: %s is no NAME=FOLDER\n", arg)
-			os.Exit(2)
-		}
-		t, err := compareAll(dir)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "corpus: %s: %v\n", name, err)
-			os.Exit(1)
-		}
-		fmt.Printf("%-24s %8d %12d %14d %8d %8d %10d\n", name, t.objects, t.relocations, t.bytes, t.equal, t.refused, t.different)
-		for _, l := range t.lines {
-			fmt.Println(l)
-		}
-		bad = bad || t.equal != t.objects || t.objects == 0
-	}
-	if bad {
+	types := flag.Bool("types", false, "list the relocation types of each machine")
+	flag.Parse()
+	if err := run(flag.Args(), *types); err != nil {
+		fmt.Fprintln(os.Stderr, "corpus:", err)
 		os.Exit(1)
 	}
 }
 
-// compareAll compares the objects of a folder, on all processors.
-func compareAll(dir string) (*tally, error) {
-	var files []string
-	for _, pattern := range []string{"*.ko", "*.o", "*.kmod"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, err
+// run compares all folders and prints the table.
+func run(args []string, types bool) error {
+	fmt.Printf(format, "corpus", "arch", "objects", "relocations", "bytes", "equal", "refused", "different", "followed", "unhidden")
+	var total tally
+	for _, arg := range args {
+		name, dir, ok := strings.Cut(arg, "=")
+		corpus, goarch, ok2 := strings.Cut(name, "/")
+		if !ok || !ok2 {
+			return fmt.Errorf("%s is no NAME/GOARCH=FOLDER", arg)
 		}
-		files = append(files, found...)
+		t, err := compareAll(dir, name)
+		if err != nil {
+			return err
+		}
+		if t.objects == 0 {
+			return fmt.Errorf("%s: no objects", dir)
+		}
+		t.print(corpus, goarch)
+		for _, l := range t.report() {
+			fmt.Println("  " + l)
+		}
+		total.sum(t)
+	}
+	total.print("all", "")
+	if types {
+		total.printTypes()
+	}
+	if n := total.bad(); n > 0 {
+		return fmt.Errorf("%d of %d objects differ, or are refused for other reasons than thread-local storage", n, total.objects)
+	}
+	return nil
+}
+
+// objects returns the objects in dir and below it, sorted.
+func objects(dir string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() && slices.Contains([]string{".ko", ".o", ".kmod"}, filepath.Ext(path)) {
+			files = append(files, path)
+		}
+		return err
+	})
+	return files, err
+}
+
+// compareAll compares the objects of a folder, on all processors.
+func compareAll(dir, name string) (*tally, error) {
+	files, err := objects(dir)
+	if err != nil {
+		return nil, err
 	}
 	work := make(chan string)
-	var t tally
+	t := newTally()
+	bar := newProgress(name, len(files))
+	defer bar.clear()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for f := range work {
-				r, refusal, err := compare(f)
+				o := compare(f)
 				mu.Lock()
-				t.add(f, r, refusal, err)
+				t.add(strings.TrimPrefix(f, dir+"/"), o)
+				bar.show(t.objects)
 				mu.Unlock()
 			}
 		})
@@ -82,55 +109,29 @@ func compareAll(dir string) (*tally, error) {
 	}
 	close(work)
 	wg.Wait()
-	return &t, nil
+	return t, nil
 }
 
-// add counts one object.
-func (t *tally) add(file string, r *oracle.Result, refusal, err error) {
-	t.objects++
-	switch {
-	case refusal != nil:
-		t.refused++
-		t.lines = append(t.lines, "  refused: "+refusal.Error())
-	case err != nil:
-		t.different++
-		t.lines = append(t.lines, fmt.Sprintf("  %s: %v", file, err))
-	case !r.Equal():
-		t.different++
-		t.lines = append(t.lines, fmt.Sprintf("  %s: %v", file, r))
-	default:
-		t.equal++
-	}
-	if r != nil {
-		t.relocations += int64(r.Relocations)
-		t.bytes += r.Bytes
+// progress is a line on a terminal that says how far it is; elsewhere nothing.
+type progress struct {
+	name string
+	of   int
+	on   bool
+}
+
+func newProgress(name string, of int) *progress {
+	st, err := os.Stderr.Stat()
+	return &progress{name, of, err == nil && st.Mode()&os.ModeCharDevice != 0}
+}
+
+func (p *progress) show(n int) {
+	if p.on {
+		fmt.Fprintf(os.Stderr, "\r%s: %d of %d\x1b[K", p.name, n, p.of)
 	}
 }
 
-// compare links one object with klink and has GNU ld link it at the same addresses.
-// refusal is klink's, err the comparison's.
-func compare(file string) (r *oracle.Result, refusal, err error) {
-	path, err := filepath.Abs(file)
-	if err != nil {
-		return nil, nil, err
+func (p *progress) clear() {
+	if p.on {
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	dir, err := os.MkdirTemp("", "klink-corpus.")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer os.RemoveAll(dir)
-	report, refusal := kernel.Link(kernel.LinkRequest{
-		Modules: []kernel.ModuleSpec{{Files: []kernel.Source{{Name: filepath.Base(file), Path: path}}}},
-		Static:  true, TrapExternals: true, DumpDir: filepath.Join(dir, "dump"),
-	})
-	if refusal != nil {
-		return nil, refusal, nil
-	}
-	machine, _ := arch.Parse(report.Machine)
-	ld, err := oracle.FindLinker(machine)
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err = oracle.Compare(context.Background(), ld, path, filepath.Join(dir, "dump"))
-	return r, nil, err
 }

@@ -39,6 +39,8 @@ func Compare(ctx context.Context, ld Linker, objPath, dumpDir string) (*Result, 
 		}
 	}
 	c.halves()
+	c.result.Slots = len(c.reached)
+	c.result.SlotsMade = len(c.gotBytes) / 8
 	return &c.result, nil
 }
 
@@ -53,7 +55,10 @@ type comparison struct {
 	gotBytes []byte
 	sections []Section
 	at       map[int]uint64    // section index → address
+	stubs    map[int]uint64    // symbol index of an IFUNC → address of its stub
 	names    map[string]uint64 // what the object does not define: externals, COMMON, bounds
+	reached  map[uint64]bool   // GOT slots that fields led to
+	absent   map[string]bool   // those of names that nobody defines
 	out      map[string]*elf.Section
 	pages    map[slotKey][]half
 	lows     map[slotKey][]half
@@ -89,9 +94,11 @@ func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, 
 	}
 	c := &comparison{
 		ld: ld, data: data, obj: obj, layout: l.Objects[0], dir: dir,
-		at: map[int]uint64{}, names: map[string]uint64{}, out: map[string]*elf.Section{},
+		at: map[int]uint64{}, stubs: map[int]uint64{}, names: map[string]uint64{}, absent: map[string]bool{}, reached: map[uint64]bool{},
+		out:   map[string]*elf.Section{},
 		pages: map[slotKey][]half{}, lows: map[slotKey][]half{},
 	}
+	c.result.Types = map[uint32]int{}
 	if len(l.GOTs) == 1 {
 		c.got = l.GOTs[0]
 		if c.gotBytes, err = contents(dir, c.got.File, uint64(c.got.Size)); err != nil {
@@ -100,6 +107,14 @@ func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, 
 	}
 	if err := c.place(); err != nil {
 		return nil, err
+	}
+	for _, s := range c.layout.IFuncs {
+		c.stubs[s.Symbol] = uint64(s.Addr)
+	}
+	for i, s := range c.obj.symbols {
+		if _, ok := c.stubs[i]; !ok && elf.ST_TYPE(s.Info) == elf.STT_GNU_IFUNC && s.Section != elf.SHN_UNDEF {
+			return nil, fmt.Errorf("layout.json has no stub for the IFUNC %s", s.Name)
+		}
 	}
 	return c, c.define(l.Externals)
 }
@@ -118,15 +133,44 @@ func (c *comparison) place() error {
 		c.at[s.Index] = uint64(s.Addr)
 	}
 	for i, s := range c.obj.file.Sections {
-		if _, ok := c.at[i]; !ok && s.Flags&elf.SHF_ALLOC != 0 && s.Size > 0 {
+		addr, ok := c.at[i]
+		if !ok && s.Flags&elf.SHF_ALLOC != 0 && s.Size > 0 {
 			c.result.Absent = append(c.result.Absent, fmt.Sprintf("%s[%d]", s.Name, i))
 		}
+		if ok && s.Addralign > 1 && addr%s.Addralign != 0 {
+			c.differ(Difference{Section: fmt.Sprintf("%s[%d]", s.Name, i), What: "address",
+				Want: fmt.Sprintf("a multiple of 0x%x", s.Addralign), Got: fmt.Sprintf("0x%x", addr)})
+		}
 	}
+	c.apart()
 	return nil
 }
 
-// define fills in names. A strong undefined symbol that has no address in the
-// layout is an error: ld would take 0 for it.
+// apart requires that no two of the sections, COMMON symbols and the GOT share a byte.
+func (c *comparison) apart() {
+	var all []place
+	for _, s := range c.sections {
+		all = append(all, place{fmt.Sprintf("%s[%d]", s.Name, s.Index), uint64(s.Addr), uint64(s.Size)})
+	}
+	for _, s := range c.layout.Commons {
+		all = append(all, place{s.Name, uint64(s.Addr), uint64(s.Size)})
+	}
+	all = append(all, place{"the GOT", uint64(c.got.Addr), uint64(len(c.gotBytes))})
+	sort.SliceStable(all, func(i, j int) bool { return all[i].addr < all[j].addr })
+	end, last := uint64(0), ""
+	for _, p := range all {
+		if p.size == 0 {
+			continue
+		}
+		if p.addr < end {
+			c.differ(Difference{Section: p.name, What: "address", Want: "not in " + last, Got: fmt.Sprintf("0x%x", p.addr)})
+		}
+		end, last = p.addr+p.size, p.name
+	}
+}
+
+// define fills in names. A weak undefined symbol without an address in the layout is
+// 0; a strong one is an error.
 func (c *comparison) define(externals []External) error {
 	for _, e := range externals {
 		c.names[e.Name] = uint64(e.Addr)
@@ -142,9 +186,13 @@ func (c *comparison) define(externals []External) error {
 		if _, ok := c.names[s.Name]; ok || s.Name == "_GLOBAL_OFFSET_TABLE_" {
 			continue
 		}
-		if addr, ok := c.bound(s.Name); ok {
+		switch addr, ok := c.bound(s.Name); {
+		case ok:
 			c.names[s.Name] = addr
-		} else if elf.ST_BIND(s.Info) != elf.STB_WEAK && c.used(s.Name) {
+		case elf.ST_BIND(s.Info) == elf.STB_WEAK:
+			c.names[s.Name] = 0
+			c.absent[s.Name] = true
+		case c.used(s.Name):
 			missing = append(missing, s.Name)
 		}
 	}
@@ -199,6 +247,9 @@ func (c *comparison) link(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.settle(neutral); err != nil {
+		return err
+	}
 	var places, symbols []place
 	for _, s := range c.sections {
 		places = append(places, place{sectionName(s.Index), uint64(s.Addr), uint64(s.Size)})
@@ -220,6 +271,39 @@ func (c *comparison) link(ctx context.Context) error {
 		c.out[s.Name] = s
 	}
 	return nil
+}
+
+// settle takes from ld's copy what two linkers may do in ways of their own: an IFUNC
+// becomes an absolute symbol, its stub's address, and a branch that must become a NOP
+// is one already and has no relocation.
+func (c *comparison) settle(neutral []byte) error {
+	le := binary.LittleEndian
+	for i, addr := range c.stubs {
+		sym := neutral[c.obj.symtab+uint64(i)*symSize:]
+		sym[symInfo] = sym[symInfo]&0xf0 | byte(elf.STT_FUNC)
+		le.PutUint16(sym[symShndx:], uint16(elf.SHN_ABS))
+		le.PutUint64(sym[symValue:], addr)
+	}
+	for _, rs := range c.obj.relocs {
+		for _, r := range rs {
+			if !c.nothingToCall(r) {
+				continue
+			}
+			sec := c.obj.file.Sections[r.section]
+			if sec.Type == elf.SHT_NOBITS || r.offset > sec.Size || sec.Size-r.offset < 4 {
+				return fmt.Errorf("section %s: relocation at 0x%x beyond its end", sec.Name, r.offset)
+			}
+			le.PutUint32(neutral[sec.Offset+r.offset:], nop)
+			le.PutUint32(neutral[r.record+relaInfo:], 0) // R_AARCH64_NONE
+		}
+	}
+	return nil
+}
+
+// nothingToCall says that a relocation is an aarch64 branch to a weak symbol that
+// nobody defines: a NOP, whatever the instruction was (aaelf64 5.7.6).
+func (c *comparison) nothingToCall(r reloc) bool {
+	return c.ld.machine == elf.EM_AARCH64 && arm64Branches[r.typ] && c.absent[c.obj.symbols[r.symbol].Name]
 }
 
 // gotAddr is where ld's GOT goes: at the loader's, or near the sections where
@@ -245,6 +329,9 @@ func (c *comparison) section(s Section) error {
 	}
 	relocs := c.obj.relocs[s.Index]
 	c.result.Relocations += len(relocs)
+	for _, r := range relocs {
+		c.result.Types[r.typ]++
+	}
 	c.result.Bytes += int64(len(got))
 	theirs := c.out[sectionName(s.Index)]
 	if theirs == nil {
@@ -324,38 +411,19 @@ func (c *comparison) describe(r reloc) string {
 	return fmt.Sprintf("%s against %q%+d", relocName(c.ld.machine, r.typ), name, r.addend)
 }
 
-// mask marks what is not comparable of the field of r, and follows it to its
-// GOT slot if it leads to one.
+// mask marks what is not comparable of the field of r, and follows it instead to the
+// GOT slot that it leads to.
 func (c *comparison) mask(r reloc, name string, got, masked []byte) error {
-	sym := c.obj.symbols[r.symbol]
-	size := c.fieldSize(r.typ)
-	if r.offset > uint64(len(got)) || uint64(len(got))-r.offset < uint64(size) {
+	size := uint64(c.fieldSize(r.typ))
+	if r.offset > uint64(len(got)) || uint64(len(got))-r.offset < size {
 		return fmt.Errorf("section %s: relocation at 0x%x beyond its end", name, r.offset)
 	}
-	ifunc := elf.ST_TYPE(sym.Info) == elf.STT_GNU_IFUNC
-	_, defined := c.names[sym.Name]
-	absent := r.symbol != 0 && sym.Section == elf.SHN_UNDEF && elf.ST_BIND(sym.Info) == elf.STB_WEAK && !defined
-	rule, slot := slots(c.ld.machine)[r.typ]
-	if !ifunc && !absent && !slot {
-		return nil
-	}
-	c.result.Masked++
-	first, last := r.offset, r.offset+uint64(size)
-	if absent {
-		first -= min(first, uint64(opcodeBytes[r.typ]))
-	}
-	if ifunc || absent || !slot {
-		for i := first; i < last; i++ {
-			masked[i] = 0xff
+	bits := masked[r.offset : r.offset+size]
+	if rule, ok := slots(c.ld.machine)[r.typ]; ok {
+		c.result.Masked++
+		for i := range bits {
+			bits[i] |= byte(rule.mask >> (8 * i))
 		}
-	} else {
-		for i := 0; i < size; i++ {
-			masked[r.offset+uint64(i)] |= byte(rule.mask >> (8 * i))
-		}
-	}
-	// An instruction that a linker may have rewritten for want of a definition
-	// leads nowhere.
-	if slot && !ifunc && (!absent || opcodeBytes[r.typ] == 0) {
 		c.follow(r, rule, name, got)
 	}
 	return nil
@@ -379,13 +447,14 @@ func (c *comparison) follow(r reloc, rule slotRule, name string, got []byte) {
 	case low:
 		c.lows[key] = append(c.lows[key], half{addr, where})
 	default:
+		c.result.Followed++
 		c.slot(addr, key, where)
 	}
 }
 
 // slot requires that the slot at addr holds key's address.
 func (c *comparison) slot(addr uint64, key slotKey, where Difference) {
-	c.result.Slots++
+	c.reached[addr] = true
 	g := uint64(c.got.Addr)
 	if addr < g || addr-g > uint64(len(c.gotBytes)) || uint64(len(c.gotBytes))-(addr-g) < 8 {
 		where.Want = fmt.Sprintf("a slot in [0x%x,0x%x)", g, g+uint64(len(c.gotBytes)))
@@ -411,9 +480,12 @@ var errNoAddress = errors.New("a symbol with an address")
 // address is S (aarch64: S+A) of a symbol.
 func (c *comparison) address(key slotKey) (uint64, error) {
 	sym := c.obj.symbols[key.symbol]
+	if stub, ok := c.stubs[key.symbol]; ok {
+		return stub + uint64(key.addend), nil
+	}
 	switch sym.Section {
 	case elf.SHN_UNDEF, elf.SHN_COMMON:
-		return c.names[sym.Name] + uint64(key.addend), nil // 0 for a weak one that nobody defines
+		return c.names[sym.Name] + uint64(key.addend), nil
 	case elf.SHN_ABS:
 		return sym.Value + uint64(key.addend), nil
 	default:
@@ -430,6 +502,7 @@ func (c *comparison) address(key slotKey) (uint64, error) {
 func (c *comparison) halves() {
 	for _, key := range sortedKeys(c.pages) {
 		for _, p := range c.pages[key] {
+			c.result.Followed++
 			if len(c.lows[key]) == 0 {
 				p.where.Want, p.where.Got = "a low part of the same symbol", "none"
 				c.differ(p.where)
@@ -442,6 +515,7 @@ func (c *comparison) halves() {
 	for _, key := range sortedKeys(c.lows) {
 		pages := distinct(c.pages[key])
 		for _, l := range c.lows[key] {
+			c.result.Followed++
 			if len(pages) == 0 {
 				l.where.Want, l.where.Got = "a page of the same symbol", "none"
 				c.differ(l.where)

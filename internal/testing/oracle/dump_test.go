@@ -76,8 +76,10 @@ func plan(t testing.TB, m arch.Machine, path string) (*Layout, []byte) {
 	}
 	l := &Layout{Machine: m.String()}
 	external := Number(0x10800000)
-	for _, s := range syms {
+	for i, s := range syms {
 		switch {
+		case elf.ST_TYPE(s.Info) == elf.STT_GNU_IFUNC:
+			obj.IFuncs = append(obj.IFuncs, Stub{Symbol: i + 1, Addr: next(16, 16)})
 		case s.Section == elf.SHN_COMMON:
 			obj.Commons = append(obj.Commons, Common{Name: s.Name, Addr: next(s.Value, s.Size), Size: Number(s.Size)})
 		case s.Section == elf.SHN_UNDEF && s.Name != "" && elf.ST_BIND(s.Info) != elf.STB_WEAK:

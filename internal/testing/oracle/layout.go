@@ -22,6 +22,7 @@ type Object struct {
 	Member   string    `json:"member,omitempty"`
 	Sections []Section `json:"sections"`
 	Commons  []Common  `json:"commons"`
+	IFuncs   []Stub    `json:"ifuncs"`
 }
 
 // Section is one allocated section. File names its bytes in the dump folder;
@@ -39,6 +40,12 @@ type Common struct {
 	Name string `json:"name"`
 	Addr Number `json:"addr"`
 	Size Number `json:"size"`
+}
+
+// Stub is what stands for an IFUNC: who refers to the symbol goes there.
+type Stub struct {
+	Symbol int    `json:"symbol"` // its index in the object's symbol table
+	Addr   Number `json:"addr"`
 }
 
 // External is the address of a name that the object does not define.

@@ -17,6 +17,10 @@ const (
 
 	shName, shType, shFlags, shOffset, shSize, shLink = 0, 4, 8, 24, 32, 40
 	shAddralign                                       = 48
+
+	symSize                               = 24
+	symInfo, symOther, symShndx, symValue = 4, 5, 6, 8
+	relaSize, relaInfo                    = 24, 8
 )
 
 // clearedFlags make a linker do more with a section than place and relocate it.

@@ -5,11 +5,11 @@
 // link the same object at the same addresses and compares byte for byte. It
 // shares no code with klink's own relocation: a mistake there cannot hide here.
 //
-// Three kinds of field are not comparable, because two linkers may choose
-// differently, and are masked: those that lead to a GOT slot (the oracle
-// follows each one to klink's slot instead, and requires that it holds the
-// symbol's address), those against an IFUNC, and those against a weak symbol
-// that nobody defines.
+// One kind of field cannot be compared, because two linkers may choose differently, and
+// is masked: what leads to a GOT slot. The oracle follows each one to the loader's slot,
+// which must hold the symbol's address. So that nothing else is masked, ld is told of
+// each IFUNC's stub, that undefined weak symbols are 0, and that a branch of aarch64 to
+// one is a NOP.
 //
 // Imported by tests only. Use it on objects that compilers and assemblers
 // made: GNU ld is no judge of hostile files.
@@ -32,24 +32,29 @@ import (
 
 // Result is what a comparison found.
 type Result struct {
-	Differences []Difference // in the order of sections, then offsets
-	Absent      []string     // allocated sections of the object that the dump has not, and that are not empty
-	Sections    int          // sections compared, the empty ones too
-	Bytes       int64        // bytes compared, the masked ones too
-	Relocations int          // relocations in compared sections
-	Masked      int          // relocations among them whose field was not compared
-	Slots       int          // GOT slots looked into
-	Log         string       // what ld had to say: warnings, as a rule empty
+	Differences []Difference   // in the order of sections, then offsets
+	Absent      []string       // allocated sections of the object that the dump has not, and that are not empty
+	Sections    int            // sections compared, the empty ones too
+	Bytes       int64          // bytes compared, the masked ones too
+	Relocations int            // relocations in compared sections
+	Masked      int            // relocations among them whose field was not compared with ld's
+	Followed    int            // masked ones of which the meaning was looked at: all of them
+	Slots       int            // GOT slots that they led to
+	SlotsMade   int            // GOT slots that there are
+	Types       map[uint32]int // relocations in compared sections by their type
+	Log         string         // what ld had to say: warnings, as a rule empty
 }
 
-// Equal reports whether nothing differs and nothing is absent.
-func (r *Result) Equal() bool { return len(r.Differences) == 0 && len(r.Absent) == 0 }
+// Equal reports whether nothing differs, nothing is absent, and no field went unseen.
+func (r *Result) Equal() bool {
+	return len(r.Differences) == 0 && len(r.Absent) == 0 && r.Masked == r.Followed
+}
 
 // String returns one line of counts, then a line for each difference, at most 20.
 func (r *Result) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d sections, %d bytes, %d relocations (%d masked, %d slots), %d differences, %d absent",
-		r.Sections, r.Bytes, r.Relocations, r.Masked, r.Slots, len(r.Differences), len(r.Absent))
+	fmt.Fprintf(&b, "%d sections, %d bytes, %d relocations (%d masked, %d followed to %d of %d slots), %d differences, %d absent",
+		r.Sections, r.Bytes, r.Relocations, r.Masked, r.Followed, r.Slots, r.SlotsMade, len(r.Differences), len(r.Absent))
 	for i, d := range r.Differences {
 		if i == 20 {
 			fmt.Fprintf(&b, "\n\tand %d more", len(r.Differences)-i)

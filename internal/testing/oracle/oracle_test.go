@@ -164,8 +164,8 @@ func TestCompareFindsWrongSlot(t *testing.T) {
 		for _, s := range l.Objects[0].Sections {
 			for _, r := range c.obj.relocs[s.Index] {
 				rule, ok := slots(elf.Machine(m))[r.typ]
-				if !ok || c.obj.symbols[r.symbol].Name == "maybe" && opcodeBytes[r.typ] > 0 {
-					continue // not a slot, or rewritten by ld
+				if !ok {
+					continue
 				}
 				good, err := os.ReadFile(filepath.Join(dir, s.File))
 				if err != nil {
@@ -185,6 +185,8 @@ func TestCompareFindsWrongSlot(t *testing.T) {
 	}
 }
 
+// Of each field only the bits that choose a slot are masked, and of no other
+// field any; and each masked one is followed.
 func TestCompareMasksOnlyWhatItMust(t *testing.T) {
 	for _, m := range machines {
 		for _, s := range stems {
@@ -196,29 +198,70 @@ func TestCompareMasksOnlyWhatItMust(t *testing.T) {
 			}
 			for _, rs := range c.obj.relocs {
 				for _, r := range rs {
-					size := uint64(c.fieldSize(r.typ))
-					b := make([]byte, r.offset+size)
+					size := c.fieldSize(r.typ)
+					b := make([]byte, r.offset+uint64(size)+8)
 					masked := make([]byte, len(b))
+					before := c.result.Masked
 					if err := c.mask(r, "x", b, masked); err != nil {
 						t.Fatal(err)
 					}
-					any := false
+					var want uint64
+					if rule, ok := slots(elf.Machine(m))[r.typ]; ok {
+						want = rule.mask
+					}
 					for i, x := range masked {
-						any = any || x != 0
-						if x != 0 && uint64(i)+3 < r.offset {
-							t.Errorf("%s: %s masks byte %d of the instruction before", path, c.describe(r), i)
+						w := byte(0)
+						if k := i - int(r.offset); k >= 0 && k < size {
+							w = byte(want >> (8 * k))
+						}
+						if x != w {
+							t.Errorf("%s: %s: byte %d is masked with %#x, want %#x", path, c.describe(r), i-int(r.offset), x, w)
 						}
 					}
-					sym := c.obj.symbols[r.symbol]
-					_, slot := slots(elf.Machine(m))[r.typ]
-					weak := elf.ST_BIND(sym.Info) == elf.STB_WEAK && sym.Section == elf.SHN_UNDEF
-					ifunc := elf.ST_TYPE(sym.Info) == elf.STT_GNU_IFUNC
-					if any != (slot || weak || ifunc) {
-						t.Errorf("%s: %s: masked is %v", path, c.describe(r), any)
+					if (want != 0) != (c.result.Masked > before) {
+						t.Errorf("%s: %s: not counted as masked", path, c.describe(r))
 					}
 				}
 			}
+			c.halves()
+			if c.result.Followed != c.result.Masked {
+				t.Errorf("%s: %d masked, %d followed", path, c.result.Masked, c.result.Followed)
+			}
 		}
+	}
+}
+
+// A branch of aarch64 to a weak name that nobody defines is a NOP and nothing else.
+func TestCompareLooksForNops(t *testing.T) {
+	path := fixture(arch.ARM64, "weak_undef/pic", "o")
+	dir, l := dumpByLd(t, arch.ARM64, path)
+	_, data := plan(t, arch.ARM64, path)
+	c, err := newComparison(linkerOf(t, arch.ARM64), data, l, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, s := range l.Objects[0].Sections {
+		for _, r := range c.obj.relocs[s.Index] {
+			if !c.nothingToCall(r) {
+				continue
+			}
+			found++
+			b, err := os.ReadFile(filepath.Join(dir, s.File))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[r.offset] ^= 1
+			writeBytes(t, dir, s.File, b)
+			if res := compare(t, arch.ARM64, path, dir); len(res.Differences) != 1 || res.Differences[0].Offset != r.offset {
+				t.Errorf("%s is no nop: %v", c.describe(r), res)
+			}
+			b[r.offset] ^= 1
+			writeBytes(t, dir, s.File, b)
+		}
+	}
+	if found == 0 {
+		t.Error("the fixture changed: no branch to an absent name")
 	}
 }
 
@@ -288,6 +331,43 @@ func TestCompareFindsAbsentAndSize(t *testing.T) {
 	write(t, dir, l)
 	if r := compare(t, arch.AMD64, path, dir); len(r.Absent) != 1 || r.Equal() {
 		t.Errorf("a section left out: %v", r)
+	}
+}
+
+// An address that its section's alignment does not allow, and one that another
+// section has.
+func TestCompareFindsWrongAddresses(t *testing.T) {
+	path := fixture(arch.AMD64, "call/call", "o")
+	for name, by := range map[string]Number{"misaligned": 0x101, "overlapping": 0x10} {
+		l, data := plan(t, arch.AMD64, path)
+		ss := l.Objects[0].Sections
+		for _, s := range ss {
+			if s.Name == ".text" { // and .eh_frame over the end of it, or too far by a byte
+				ss[len(ss)-1].Addr = s.Addr + by
+			}
+		}
+		c, err := newComparison(linkerOf(t, arch.AMD64), data, l, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := c.result.Differences; len(d) != 1 || d[0].What != "address" {
+			t.Errorf("%s: %v", name, d)
+		}
+	}
+}
+
+// The stub of an IFUNC must be known: nothing that leads there is masked.
+func TestCompareNeedsStubs(t *testing.T) {
+	for _, m := range machines {
+		path := fixture(m, "ifunc/ifunc", "o")
+		l, data := plan(t, m, path)
+		if len(l.Objects[0].IFuncs) == 0 {
+			t.Fatal("the fixture changed: no IFUNC")
+		}
+		l.Objects[0].IFuncs = nil
+		if _, err := newComparison(linkerOf(t, m), data, l, t.TempDir()); err == nil || !strings.Contains(err.Error(), "no stub") {
+			t.Errorf("error %v, want one about a stub", err)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"klink/internal/arch"
 )
 
 // reloc is one RELA record, with the section that it applies to.
@@ -14,6 +16,7 @@ type reloc struct {
 	symbol  int // index in the symbol table, 0 for none
 	typ     uint32
 	addend  int64
+	record  uint64 // where the record stands in the file
 }
 
 // slotRule says how a field leads to a GOT slot: the part of its word that
@@ -31,10 +34,9 @@ type slotRule struct {
 type part int
 
 const (
-	whole   part = iota // all of it
-	page                // bits 12 and up; the rest is another field's
-	low                 // bits 0 to 11
-	nothing             // the field is masked and not followed
+	whole part = iota // all of it
+	page              // bits 12 and up; the rest is another field's
+	low               // bits 0 to 11
 )
 
 const all32, all64 = 0xffffffff, 0xffffffffffffffff
@@ -95,12 +97,14 @@ var fieldSizes = map[elf.Machine]map[uint32]int{
 	},
 }
 
-// opcodeBytes is how far before the field a linker may rewrite the instruction
-// when the symbol is a weak one that nobody defines.
-var opcodeBytes = map[uint32]int{
-	uint32(elf.R_X86_64_GOTPCRELX):     2,
-	uint32(elf.R_X86_64_REX_GOTPCRELX): 3,
+// arm64Branches are the direct branches of aarch64.
+var arm64Branches = map[uint32]bool{
+	uint32(elf.R_AARCH64_CALL26): true, uint32(elf.R_AARCH64_JUMP26): true,
+	uint32(elf.R_AARCH64_CONDBR19): true, uint32(elf.R_AARCH64_TSTBR14): true,
 }
+
+// nop is aarch64's.
+const nop = 0xd503201f
 
 // relocName returns a type's name for messages.
 func relocName(m elf.Machine, typ uint32) string {
@@ -109,6 +113,9 @@ func relocName(m elf.Machine, typ uint32) string {
 	}
 	return elf.R_AARCH64(typ).String()
 }
+
+// TypeName returns the name of a relocation type of m, as the psABIs spell it.
+func TypeName(m arch.Machine, typ uint32) string { return relocName(elf.Machine(m), typ) }
 
 // field reads a little-endian field, sign-extended.
 func field(b []byte, size int) int64 {
@@ -123,6 +130,7 @@ func field(b []byte, size int) int64 {
 type object struct {
 	file    *elf.File
 	symbols []elf.Symbol
+	symtab  uint64          // where the symbol table stands in the file
 	relocs  map[int][]reloc // by the index of the section they apply to
 }
 
@@ -138,6 +146,9 @@ func parse(f *elf.File) (*object, error) {
 	}
 	o := &object{file: f, symbols: append([]elf.Symbol{{}}, syms...), relocs: map[int][]reloc{}}
 	for _, s := range f.Sections {
+		if s.Type == elf.SHT_SYMTAB {
+			o.symtab = s.Offset
+		}
 		if s.Type != elf.SHT_RELA && s.Type != elf.SHT_REL || int(s.Info) >= len(f.Sections) {
 			continue
 		}
@@ -152,7 +163,7 @@ func parse(f *elf.File) (*object, error) {
 		if err != nil {
 			return nil, err
 		}
-		for ; len(data) >= 24; data = data[24:] {
+		for at := s.Offset; len(data) >= relaSize; data, at = data[relaSize:], at+relaSize {
 			info := binary.LittleEndian.Uint64(data[8:])
 			r := reloc{
 				section: target,
@@ -160,6 +171,7 @@ func parse(f *elf.File) (*object, error) {
 				symbol:  int(info >> 32),
 				typ:     uint32(info),
 				addend:  int64(binary.LittleEndian.Uint64(data[16:])),
+				record:  at,
 			}
 			if r.symbol >= len(o.symbols) {
 				return nil, fmt.Errorf("section %s: symbol index %d out of range", s.Name, r.symbol)
