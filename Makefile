@@ -101,10 +101,10 @@ golden: bin/klink ## rewrite the golden texts; look at the diff
 	$(GO) test ./cmd/klink ./internal/cli ./internal/reloc -update
 
 .PHONY: corpus
-corpus: bin/klink tools ## link all of Debian's cloud kernel modules, both machines, and compare every byte with GNU ld
-	@scripts/corpus.sh fetch
-	@scripts/corpus.sh link
-	@$(GO) run ./internal/testing/corpus linux-cloud-amd64=$(KLINK_CACHE)/corpus/linux-cloud/amd64 linux-cloud-arm64=$(KLINK_CACHE)/corpus/linux-cloud/arm64
+corpus: bin/klink tools ## link the objects of CORPORA (scripts/corpus.sh), both machines, and compare every byte with GNU ld
+	@scripts/corpus.sh fetch $(CORPORA)
+	@scripts/corpus.sh link $(CORPORA)
+	@$(GO) run ./internal/testing/corpus $$(scripts/corpus.sh paths $(CORPORA))
 
 .PHONY: hammer
 hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long

@@ -2,14 +2,16 @@
 # corpus.sh: bring the objects that klink is compared with GNU ld on.
 #
 #   corpus.sh fetch [NAME...]   download and unpack, once; without a name the usual ones
-#   corpus.sh paths [NAME...]   print NAME/GOARCH and its folder, a line each, without looking
-#   corpus.sh link              link all modules of each machine in one command
+#   corpus.sh paths [NAME...]   print NAME/GOARCH=FOLDER, a line each, without looking
+#   corpus.sh link [NAME...]    link all Linux modules of each machine in one command
 #
 #   linux-cloud     the modules of Debian 12's newest cloud kernel
 #   linux-headers   its Module.symvers: the names that the kernel exports; no objects
 #   linux-full      the modules of the newest general kernel; only when named
 #   musl zlib lua sqlite gmp dietlibc
 #                   the static libraries of Debian's -dev packages
+#   compilers       what gcc, clang and rustc make of the sources in testdata/corpus and
+#                   some of testdata/objs under many options: scripts/corpus-cc.sh
 #
 # Each lies in ${KLINK_CACHE:-.cache}/corpus/NAME/GOARCH: modules flat, *.ko, decompressed
 # where Debian compressed them; of a library LIB.a both the archive and the folder LIB
@@ -22,7 +24,7 @@ me=corpus.sh
 
 cache=$(cache_dir)
 corpus=$cache/corpus
-usual="linux-cloud linux-headers musl zlib lua sqlite gmp dietlibc"
+usual="linux-cloud linux-headers musl zlib lua sqlite gmp dietlibc compilers"
 
 # packages NAME ARCH: the packages that it is made of.
 packages() {
@@ -116,51 +118,60 @@ bring() {
 
 fetch() {
 	mkdir -p "$corpus"
+	# Before the lock is taken: it brings the compilers, under the same lock.
+	for _name; do
+		[ "$_name" != compilers ] || "$(dirname "$0")/corpus-cc.sh" "$corpus/compilers"
+	done
 	apt_lock "$cache"
 	for _name; do
 		for _m in amd64 arm64; do
 			# The headers are those of the modules that are here.
 			if [ "$_name" = linux-headers ]; then bring linux-cloud $_m; fi
-			bring "$_name" $_m
+			[ "$_name" = compilers ] || bring "$_name" $_m
+			_from="our own sources"
+			[ "$_name" = compilers ] || _from=$(cut -d' ' -f1 "$corpus/$_name/$_m/packages")
 			printf '%s: %d objects of %s\n' "$corpus/$_name/$_m" \
-				"$(find "$corpus/$_name/$_m" -name '*.o' -o -name '*.ko' | wc -l)" \
-				"$(cut -d' ' -f1 "$corpus/$_name/$_m/packages" | tr '\n' ' ')"
+				"$(find "$corpus/$_name/$_m" -name '*.o' -o -name '*.ko' | wc -l)" "$_from"
 		done
 	done
 }
 
 paths() {
 	for _name; do
+		# Without objects of its own.
+		[ "$_name" != linux-headers ] || continue
 		for _m in amd64 arm64; do
-			printf '%s %s\n' "$_name/$_m" "$corpus/$_name/$_m"
+			printf '%s=%s\n' "$_name/$_m" "$corpus/$_name/$_m"
 		done
 	done
 }
 
-# link: everything that Debian ships must link, no relocation refused. klink says how
-# many modules, relocations, call sites and missing names there were.
+# link: everything that Debian's kernels ship must link, no relocation refused. klink
+# says how many modules, relocations, call sites and missing names there were.
 link() {
 	_klink=$(dirname "$0")/../bin/klink
-	for _m in amd64 arm64; do
-		_img=$(mktemp "${TMPDIR:-/tmp}/klink-corpus.XXXXXX")
-		printf '== %s\n' "$corpus/linux-cloud/$_m"
-		"$_klink" link --externals trap -o "$_img" "$corpus/linux-cloud/$_m"/*.ko ||
-			{ rm -f "$_img"; die "the modules of $_m do not link"; }
-		rm -f "$_img"
+	for _name; do
+		case $_name in linux-headers) continue ;; linux-*) ;; *) continue ;; esac
+		for _m in amd64 arm64; do
+			_img=$(mktemp "${TMPDIR:-/tmp}/klink-corpus.XXXXXX")
+			printf '== %s\n' "$corpus/$_name/$_m"
+			"$_klink" link --externals trap -o "$_img" "$corpus/$_name/$_m"/*.ko ||
+				{ rm -f "$_img"; die "the modules of $_m do not link"; }
+			rm -f "$_img"
+		done
 	done
 }
 
 case ${1-} in
-fetch | paths)
+fetch | paths | link)
 	_what=$1
 	shift
 	# shellcheck disable=SC2086 # words
 	[ $# -gt 0 ] || set -- $usual
 	$_what "$@"
 	;;
-link) link ;;
 *)
-	printf 'usage: corpus.sh fetch [NAME...]|paths [NAME...]|link\n' >&2
+	printf 'usage: corpus.sh fetch|paths|link [NAME...]\n' >&2
 	exit 2
 	;;
 esac

@@ -40,6 +40,12 @@ var only = map[string]string{
 	"github.com/spf13/cobra":           "internal/cli",
 }
 
+// judges are testing packages that must share no code with what they judge, and all of
+// the project that they, and their tests, may import.
+var judges = map[string][]string{
+	"internal/testing/oracle": {"internal/arch"},
+}
+
 // pkg is what `go list -json` says of a package.
 type pkg struct {
 	ImportPath  string
@@ -82,6 +88,9 @@ func TestLayers(t *testing.T) {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		seen[name] = true
 		if strings.HasPrefix(name, "internal/testing/") {
+			for _, imp := range partial(name, append(p.Imports, p.TestImports...)) {
+				t.Errorf("%s imports %s: a judge shares no code with what it judges", name, imp)
+			}
 			continue
 		}
 		own, ok := layerOf(name)
@@ -95,6 +104,11 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+	for name := range judges {
+		if !seen[name] {
+			t.Errorf("%s is a judge and not in the tree", name)
+		}
+	}
 	for _, l := range layers {
 		for _, name := range l {
 			if !seen[name] {
@@ -102,6 +116,18 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// partial returns the imports that make a judge partial.
+func partial(name string, imports []string) []string {
+	allowed, ok := judges[name]
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(imports), func(imp string) bool {
+		sub, ours := strings.CutPrefix(imp, module)
+		return !ours || slices.Contains(allowed, sub)
+	})
 }
 
 // violations says what is wrong with one import of a package.
@@ -144,6 +170,20 @@ func TestViolationsAreFound(t *testing.T) {
 		if got := violations(c.name, own, c.imp); len(got) != c.want {
 			t.Errorf("%s importing %s: %q", c.name, c.imp, got)
 		}
+	}
+}
+
+func TestPartialJudgesAreFound(t *testing.T) {
+	for imp, want := range map[string]int{
+		"klink/internal/reloc": 1, "klink/internal/link": 1, "klink/internal/elfload": 1, "klink/internal/kernel": 1,
+		"klink/internal/insn": 1, "klink/internal/testing/objbuild": 1, "klink/internal/arch": 0, "debug/elf": 0,
+	} {
+		if got := partial("internal/testing/oracle", []string{imp}); len(got) != want {
+			t.Errorf("the oracle importing %s: %q", imp, got)
+		}
+	}
+	if got := partial("internal/testing/corpus", []string{"klink/internal/link"}); got != nil {
+		t.Errorf("no judge: %q", got)
 	}
 }
 
