@@ -279,6 +279,17 @@ func TestCommonAlignment(t *testing.T) {
 	}
 }
 
+// largeCommon is COMMON of the medium code model.
+var largeCommon = objbuild.Symbol{Name: "lc", Shndx: 0xff02, Value: 32, Size: 160000, Bind: objbuild.Global, Type: objbuild.Object}
+
+// TestLargeCommon: to klink it is COMMON like any other.
+func TestLargeCommon(t *testing.T) {
+	o := mustParse(t, objbuild.New(arch.AMD64).Symbol(largeCommon).Bytes())
+	if c := symbol(t, o, "lc"); c.Where != elfload.Common || c.Value != 32 || c.Size != 160000 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestCompressedDebug: the bytes are kept as they are, and relocations, which are meant
 // for other bytes, are not given away.
 func TestCompressedDebug(t *testing.T) {

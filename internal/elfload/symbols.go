@@ -26,7 +26,8 @@ const visMask = 3
 // does not do, has to heed it.
 const variantPCS = 0x80
 
-// lcommon is SHN_X86_64_LCOMMON: COMMON of the large code model (x86-64 psABI 4.2).
+// lcommon is SHN_X86_64_LCOMMON: COMMON that may lie far away, of the medium and large
+// code models (x86-64 psABI 4.2.1). Nothing is far away in klink's arena.
 const lcommon = 0xff02
 
 // NameOf returns the name of symbol i for messages: its own, or of a section symbol
@@ -183,9 +184,11 @@ func (r *symtabReader) place(s *Symbol, i int, shndx uint16) error {
 			return malformed("its section index is in a SHT_SYMTAB_SHNDX section, but there is none")
 		}
 		index = binary.LittleEndian.Uint32(r.shndx[4*i:])
-	case lcommon:
-		return unsupported("COMMON of the large code model (SHN_X86_64_LCOMMON)")
 	default:
+		if shndx == lcommon && r.p.obj.Machine == arch.AMD64 {
+			s.Where = Common
+			return placeCommon(s)
+		}
 		if shndx >= uint16(elf.SHN_LORESERVE) {
 			return unsupported("reserved section index %#x", shndx)
 		}

@@ -336,7 +336,7 @@ func TestDump(t *testing.T) {
 		if e := y.Externals; len(e) != 2 || e[0].Name != "p" || e[0].Addr != Addr(l.symbol("p")).String() || e[1].Name != "zero" || e[1].Addr != "0x7" {
 			t.Errorf("externals %+v", e)
 		}
-		if g := y.GOTs; len(g) != 1 || g[0].Module != "a" || g[0].Size != 8 {
+		if g := y.GOTs; len(g) != 2 || g[0].Module != "a" || g[0].Size != 8 || g[1].Module != "lib" || g[1].Size != 0 || g[1].File != "" {
 			t.Errorf("gots %+v", g)
 		}
 		slices.Sort(files)

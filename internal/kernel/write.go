@@ -214,11 +214,14 @@ func (d *dump) module(m *module, i int, out [link.Regions][]byte) error {
 		o := &dm.objects[0]
 		o.Commons = append(o.Commons, dumpCommon{c.Name, Addr(m.at[link.Data] + c.Off), c.Size})
 	}
-	if off, size := m.lm.GOT(); size > 0 {
-		dm.got = &dumpGOT{m.name, Addr(m.at[link.Tables] + off), size, fmt.Sprintf("%d-got.bin", i)}
-		return d.file(dm.got.File, out[link.Tables][off:off+size])
+	// A GOT without slots has an address all the same: code may count from there.
+	off, size := m.lm.GOT()
+	dm.got = &dumpGOT{Module: m.name, Addr: Addr(m.at[link.Tables] + off), Size: size}
+	if size == 0 {
+		return nil
 	}
-	return nil
+	dm.got.File = fmt.Sprintf("%d-got.bin", i)
+	return d.file(dm.got.File, out[link.Tables][off:off+size])
 }
 
 func (d *dump) file(name string, b []byte) error {

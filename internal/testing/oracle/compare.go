@@ -180,7 +180,7 @@ func (c *comparison) define(externals []External) error {
 	}
 	var missing []string
 	for _, s := range c.obj.symbols[1:] {
-		if s.Section != elf.SHN_UNDEF && s.Section != elf.SHN_COMMON || s.Name == "" {
+		if !c.elsewhere(s) || s.Name == "" {
 			continue
 		}
 		if _, ok := c.names[s.Name]; ok || s.Name == "_GLOBAL_OFFSET_TABLE_" {
@@ -202,6 +202,12 @@ func (c *comparison) define(externals []External) error {
 		return fmt.Errorf("layout.json has no address for %s", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// elsewhere reports whether a symbol lies in no section of the object: undefined, or
+// COMMON, for which x86-64 has a second index (psABI 4.2.1, SHN_X86_64_LCOMMON).
+func (c *comparison) elsewhere(s elf.Symbol) bool {
+	return s.Section == elf.SHN_UNDEF || s.Section == elf.SHN_COMMON || s.Section == 0xff02 && c.ld.machine == elf.EM_X86_64
 }
 
 // used reports whether a relocation of an allocated section names the symbol.
@@ -483,10 +489,10 @@ func (c *comparison) address(key slotKey) (uint64, error) {
 	if stub, ok := c.stubs[key.symbol]; ok {
 		return stub + uint64(key.addend), nil
 	}
-	switch sym.Section {
-	case elf.SHN_UNDEF, elf.SHN_COMMON:
+	switch {
+	case c.elsewhere(sym):
 		return c.names[sym.Name] + uint64(key.addend), nil
-	case elf.SHN_ABS:
+	case sym.Section == elf.SHN_ABS:
 		return sym.Value + uint64(key.addend), nil
 	default:
 		base, ok := c.at[int(sym.Section)]
