@@ -40,68 +40,59 @@ compiler() {
 	esac
 }
 
-# models MACHINE: the code models of C compilers.
+# models MACHINE: the code models that there are.
 models() {
 	if [ "$1" = amd64 ]; then echo "small medium kernel large"; else echo "tiny small large"; fi
 }
 
-# line OUT PROGRAM ARG...: a command, a line, for xargs; one that fails on an empty
-# source is none of the compiler's.
-line() {
-	printf '%s\n' "$*"
-}
-
-# c_lines MACHINE: a line for each object of C and C++, its name first.
+# c_lines MACHINE: a line for each object of C and C++: its name, and what makes it.
 c_lines() {
 	for _family in gcc clang; do
+		_c=$(compiler $_family "$1")
+		if [ $_family = gcc ]; then _cxx=$(compiler g++ "$1"); else _cxx="$_c -std=c++17"; fi
 		for _pic in no-pic PIC; do
 			for _model in $(models "$1"); do
-				_prog=$(compiler $_family "$1")
 				# shellcheck disable=SC2086 # words
-				$_prog -f$_pic -mcmodel="$_model" -x c /dev/null -o /dev/null 2>/dev/null || continue
+				$_c -f$_pic -mcmodel="$_model" -x c /dev/null -o /dev/null 2>/dev/null || continue
 				for _o in O0 O2; do
-					c_sources "$1" $_family "$_o-$_pic-$_model" "-$_o -f$_pic -mcmodel=$_model"
+					c_sources "$1" "$_family-$_o-$_pic-$_model" "-$_o -f$_pic -mcmodel=$_model"
 				done
 			done
 		done
 	done
 }
 
-# c_sources MACHINE FAMILY TAG FLAGS: all sources with these flags.
+# c_sources MACHINE TAG FLAGS: the lines of all sources with these flags.
 c_sources() {
 	_cf=-fcf-protection=full
 	[ "$1" = amd64 ] || _cf=-mbranch-protection=standard
 	for _s in $full $plain; do
-		_base=$(echo "${_s#testdata/*/}" | tr / _)
-		case $_s.$2 in
-		*.cc.gcc) _prog=$(compiler g++ "$1") ;;
-		*.cc.clang) _prog=$(compiler clang "$1") && _prog="$_prog -std=c++17" ;;
-		*) _prog=$(compiler "$2" "$1") ;;
-		esac
-		line "$_base-$2-$3" "$_prog $4 $_s"
-		case " $full " in
-		*" $_s "*)
-			line "$_base-$2-$3-sections" "$_prog $4 -ffunction-sections -fdata-sections $_s"
-			line "$_base-$2-$3-cf" "$_prog $4 $_cf $_s"
-			case $_s in *.c) line "$_base-$2-$3-common" "$_prog $4 -fcommon $_s" ;; esac
-			;;
-		esac
+		_name=${_s#testdata/*/}
+		case $_name in */*) _name=${_name%%/*}_${_name#*/} ;; esac
+		case $_s in *.cc) _prog=$_cxx ;; *) _prog=$_c ;; esac
+		echo "$_name-$2 $_prog $3 $_s"
+		case " $full " in *" $_s "*) ;; *) continue ;; esac
+		echo "$_name-$2-sections $_prog $3 -ffunction-sections -fdata-sections $_s"
+		echo "$_name-$2-cf $_prog $3 $_cf $_s"
+		case $_s in *.c) echo "$_name-$2-common $_prog $3 -fcommon $_s" ;; esac
 	done
 }
 
 rust_lines() {
-	_models="small kernel large"
-	[ "$1" = amd64 ] || _models="tiny small large"
-	for _s in $rust; do
-		for _o in 0 2 s; do
-			for _r in static pic; do
-				for _model in $_models; do
-					_base=$(basename "$_s")
-					line "$_base-rustc-$_o-$_r-$_model" "$(compiler rustc "$1") -C opt-level=$_o -C relocation-model=$_r -C code-model=$_model $_s"
+	_prog=$(compiler rustc "$1")
+	echo '#![no_std]' >"$to/empty.rs"
+	for _r in static pic; do
+		for _model in $(models "$1"); do
+			# shellcheck disable=SC2086 # words
+			$_prog -C relocation-model=$_r -C code-model="$_model" "$to/empty.rs" -o "$to/empty.o" 2>/dev/null || continue
+			for _s in $rust; do
+				for _o in 0 2 s; do
+					echo "${_s##*/}-rustc-$_o-$_r-$_model $_prog -C opt-level=$_o -C relocation-model=$_r -C code-model=$_model $_s"
 				done
 			done
 		done
 	done
+	rm -f "$to/empty.rs" "$to/empty.o"
 }
 
 # versions MACHINE: what the objects depend on.
@@ -114,21 +105,28 @@ versions() {
 	printf 'sources %s\n' "$(cat $full $plain $rust testdata/objs/include/* scripts/corpus-cc.sh | sha256sum | cut -d' ' -f1)"
 }
 
+# one OUT PROGRAM ARG...: what xargs runs. An object appears when it is complete, so that
+# a build that was stopped goes on where it was.
+# shellcheck disable=SC2016 # for the inner shell
+one='[ -s "$0.o" ] || { "$@" -o "$0.o.new" && mv "$0.o.new" "$0.o"; } || { echo "cannot build $0.o" >&2; exit 255; }'
+
 build() {
+	_new=$to/$1.new
 	versions "$1" >"$to/$1.versions"
 	if [ -f "$to/$1/packages" ] && cmp -s "$to/$1.versions" "$to/$1/packages"; then
 		rm "$to/$1.versions"
 		return
 	fi
-	rm -rf "${to:?}/$1" "$to/$1.new"
-	mkdir "$to/$1.new"
-	{ c_lines "$1"; rust_lines "$1"; } >"$to/$1.lines"
-	# shellcheck disable=SC2016 # $0 and $@ are the inner shell's
-	xargs -P "$(nproc)" -L 1 sh -c '_out=$0.o; "$@" -o "'"$to/$1.new"'/$_out" || { echo "cannot build $_out" >&2; exit 255; }' <"$to/$1.lines" ||
+	if ! cmp -s "$to/$1.versions" "$_new/packages"; then rm -rf "$_new"; fi
+	mkdir -p "$_new"
+	mv "$to/$1.versions" "$_new/packages"
+	{ c_lines "$1"; rust_lines "$1"; } | sed "s|^|$_new/|" >"$to/$1.lines"
+	printf '%s: building %d objects for %s\n' "$me" "$(wc -l <"$to/$1.lines")" "$1" >&2
+	xargs -P "$(nproc)" -L 1 sh -c "$one" <"$to/$1.lines" ||
 		die "the compilers' objects for $1 cannot be built"
 	rm "$to/$1.lines"
-	mv "$to/$1.versions" "$to/$1.new/packages"
-	mv "$to/$1.new" "$to/$1"
+	rm -rf "${to:?}/$1"
+	mv "$_new" "$to/$1"
 }
 
 exec 8>"$to/lock"

@@ -5,7 +5,6 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"sort"
@@ -65,18 +64,6 @@ type comparison struct {
 	result   Result
 }
 
-// slotKey names one GOT slot.
-type slotKey struct {
-	symbol int
-	addend int64
-}
-
-// half is one field of a pair that together give a slot's address.
-type half struct {
-	value uint64
-	where Difference // filled in but for Want and Got
-}
-
 func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, error) {
 	if len(l.Objects) != 1 || len(l.GOTs) > 1 {
 		return nil, fmt.Errorf("layout.json has %d objects and %d GOTs, want one object", len(l.Objects), len(l.GOTs))
@@ -109,6 +96,9 @@ func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, 
 		return nil, err
 	}
 	for _, s := range c.layout.IFuncs {
+		if s.Symbol <= 0 || s.Symbol >= len(c.obj.symbols) {
+			return nil, fmt.Errorf("layout.json: no symbol %d in the object", s.Symbol)
+		}
 		c.stubs[s.Symbol] = uint64(s.Addr)
 	}
 	for i, s := range c.obj.symbols {
@@ -116,6 +106,7 @@ func newComparison(ld Linker, data []byte, l *Layout, dir string) (*comparison, 
 			return nil, fmt.Errorf("layout.json has no stub for the IFUNC %s", s.Name)
 		}
 	}
+	c.apart()
 	return c, c.define(l.Externals)
 }
 
@@ -142,11 +133,11 @@ func (c *comparison) place() error {
 				Want: fmt.Sprintf("a multiple of 0x%x", s.Addralign), Got: fmt.Sprintf("0x%x", addr)})
 		}
 	}
-	c.apart()
 	return nil
 }
 
-// apart requires that no two of the sections, COMMON symbols and the GOT share a byte.
+// apart requires that no two of the sections, COMMON symbols, stubs and the GOT share a
+// byte. Of a stub only the first is known to be one.
 func (c *comparison) apart() {
 	var all []place
 	for _, s := range c.sections {
@@ -154,6 +145,9 @@ func (c *comparison) apart() {
 	}
 	for _, s := range c.layout.Commons {
 		all = append(all, place{s.Name, uint64(s.Addr), uint64(s.Size)})
+	}
+	for i, addr := range c.stubs {
+		all = append(all, place{"the stub of " + c.obj.symbols[i].Name, addr, 1})
 	}
 	all = append(all, place{"the GOT", uint64(c.got.Addr), uint64(len(c.gotBytes))})
 	sort.SliceStable(all, func(i, j int) bool { return all[i].addr < all[j].addr })
@@ -210,11 +204,12 @@ func (c *comparison) elsewhere(s elf.Symbol) bool {
 	return s.Section == elf.SHN_UNDEF || s.Section == elf.SHN_COMMON || s.Section == 0xff02 && c.ld.machine == elf.EM_X86_64
 }
 
-// used reports whether a relocation of an allocated section names the symbol.
+// used reports whether a relocation of an allocated section needs the symbol's address;
+// one that writes nothing (NONE) does not.
 func (c *comparison) used(name string) bool {
 	for _, rs := range c.obj.relocs {
 		for _, r := range rs {
-			if c.obj.symbols[r.symbol].Name == name {
+			if r.typ != 0 && c.obj.symbols[r.symbol].Name == name {
 				return true
 			}
 		}
@@ -433,128 +428,4 @@ func (c *comparison) mask(r reloc, name string, got, masked []byte) error {
 		c.follow(r, rule, name, got)
 	}
 	return nil
-}
-
-// follow looks into the slot that a field leads to. The two halves of an
-// aarch64 pair are kept for halves.
-func (c *comparison) follow(r reloc, rule slotRule, name string, got []byte) {
-	where := Difference{Section: name, Offset: r.offset, What: "slot", Reloc: c.describe(r)}
-	v := field(got[r.offset:], rule.size)
-	addr := rule.addr(v, r, c.at[r.section]+r.offset, uint64(c.got.Addr))
-	// In the small model the addend is added to the address that the slot holds,
-	// so each addend has a slot of its own; x86-64 adds it to the slot's address.
-	key := slotKey{symbol: r.symbol}
-	if c.ld.machine == elf.EM_AARCH64 {
-		key.addend = r.addend
-	}
-	switch rule.part {
-	case page:
-		c.pages[key] = append(c.pages[key], half{addr, where})
-	case low:
-		c.lows[key] = append(c.lows[key], half{addr, where})
-	default:
-		c.result.Followed++
-		c.slot(addr, key, where)
-	}
-}
-
-// slot requires that the slot at addr holds key's address.
-func (c *comparison) slot(addr uint64, key slotKey, where Difference) {
-	c.reached[addr] = true
-	g := uint64(c.got.Addr)
-	if addr < g || addr-g > uint64(len(c.gotBytes)) || uint64(len(c.gotBytes))-(addr-g) < 8 {
-		where.Want = fmt.Sprintf("a slot in [0x%x,0x%x)", g, g+uint64(len(c.gotBytes)))
-		where.Got = fmt.Sprintf("0x%x", addr)
-		c.differ(where)
-		return
-	}
-	want, err := c.address(key)
-	if err != nil {
-		where.Want, where.Got = err.Error(), fmt.Sprintf("0x%x", addr)
-		c.differ(where)
-		return
-	}
-	if have := binary.LittleEndian.Uint64(c.gotBytes[addr-g:]); have != want {
-		where.Want = fmt.Sprintf("0x%x", want)
-		where.Got = fmt.Sprintf("0x%x (slot 0x%x)", have, addr)
-		c.differ(where)
-	}
-}
-
-var errNoAddress = errors.New("a symbol with an address")
-
-// address is S (aarch64: S+A) of a symbol.
-func (c *comparison) address(key slotKey) (uint64, error) {
-	sym := c.obj.symbols[key.symbol]
-	if stub, ok := c.stubs[key.symbol]; ok {
-		return stub + uint64(key.addend), nil
-	}
-	switch {
-	case c.elsewhere(sym):
-		return c.names[sym.Name] + uint64(key.addend), nil
-	case sym.Section == elf.SHN_ABS:
-		return sym.Value + uint64(key.addend), nil
-	default:
-		base, ok := c.at[int(sym.Section)]
-		if !ok {
-			return 0, errNoAddress
-		}
-		return base + sym.Value + uint64(key.addend), nil
-	}
-}
-
-// halves puts the pages and low parts of each slot together: any page with any
-// low part must give the slot.
-func (c *comparison) halves() {
-	for _, key := range sortedKeys(c.pages) {
-		for _, p := range c.pages[key] {
-			c.result.Followed++
-			if len(c.lows[key]) == 0 {
-				p.where.Want, p.where.Got = "a low part of the same symbol", "none"
-				c.differ(p.where)
-			}
-			for _, l := range distinct(c.lows[key]) {
-				c.slot(p.value+l.value, key, p.where)
-			}
-		}
-	}
-	for _, key := range sortedKeys(c.lows) {
-		pages := distinct(c.pages[key])
-		for _, l := range c.lows[key] {
-			c.result.Followed++
-			if len(pages) == 0 {
-				l.where.Want, l.where.Got = "a page of the same symbol", "none"
-				c.differ(l.where)
-			} else {
-				c.slot(pages[0].value+l.value, key, l.where)
-			}
-		}
-	}
-}
-
-func sortedKeys(m map[slotKey][]half) []slotKey {
-	keys := make([]slotKey, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Slice(keys, func(i, j int) bool {
-		if keys[i].symbol != keys[j].symbol {
-			return keys[i].symbol < keys[j].symbol
-		}
-		return keys[i].addend < keys[j].addend
-	})
-	return keys
-}
-
-// distinct returns one half for each value.
-func distinct(hs []half) []half {
-	seen := map[uint64]bool{}
-	var out []half
-	for _, h := range hs {
-		if !seen[h.value] {
-			seen[h.value] = true
-			out = append(out, h)
-		}
-	}
-	return out
 }

@@ -22,6 +22,47 @@ var stems = []struct{ stem, ext string }{
 	{"start_stop/one", "kmod"}, {"weak_undef/pic", "o"}, {"ifunc/ifunc", "o"}, {"local/local", "o"},
 	{"unwind/unwind_pic", "o"}, {"debug/debug", "o"}, {"rust/counter", "kmod"}, {"linux/module", "kmod"},
 	{"matrix/clang_large", "o"}, {"abs/user", "o"}, {"narrow/narrow", "o"},
+	{"none/none", "o"},
+}
+
+// corpusTypes are the relocation types in Debian's objects and in those of compilers, as
+// `go run ./internal/testing/corpus -types` lists them: a fixture has each.
+var corpusTypes = map[arch.Machine][]uint32{
+	arch.AMD64: {0, 1, 2, 3, 4, 9, 10, 11, 24, 25, 26, 27, 29, 31, 41, 42},
+	arch.ARM64: {257, 258, 260, 261, 264, 266, 268, 269, 270, 273, 274, 275, 277, 278, 279, 280, 282, 283, 284,
+		285, 286, 299, 309, 311, 312, 313},
+}
+
+func TestFixturesHaveTheTypesOfTheCorpora(t *testing.T) {
+	for _, m := range machines {
+		files, err := filepath.Glob(filepath.Join(objsDir, "*", "*."+m.Facts().GOARCH+".*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := map[uint32]bool{}
+		for _, path := range files {
+			f, err := elf.Open(path)
+			if err != nil {
+				continue // a source, or an archive
+			}
+			o, err := parse(f)
+			f.Close()
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				continue
+			}
+			for _, rs := range o.relocs {
+				for _, r := range rs {
+					have[r.typ] = true
+				}
+			}
+		}
+		for _, typ := range corpusTypes[m] {
+			if !have[typ] {
+				t.Errorf("no fixture has %s", TypeName(m, typ))
+			}
+		}
+	}
 }
 
 func TestCompareAgreesWithItself(t *testing.T) {
