@@ -33,7 +33,7 @@ func OS() System {
 		Local:   func() *api.Local { return api.NewLocal(newKernel, os.Stderr) },
 		RunHost: func(name string) error { return api.RunHost(name, newKernel) },
 		Check: func(files []kernel.Source) ([]kernel.CheckReport, error) {
-			defer collectLate(files)()
+			defer collectLate(sizeOf(files))()
 			return kernel.Check(files)
 		},
 		Link: func(r kernel.LinkRequest) (*kernel.LinkReport, error) {
@@ -41,7 +41,8 @@ func OS() System {
 			for _, m := range r.Modules {
 				files = append(files, m.Files...)
 			}
-			defer collectLate(files)()
+			r.Size = sizeOf(files)
+			defer collectLate(r.Size)()
 			return kernel.Link(r)
 		},
 		LookPath: exec.LookPath,
@@ -83,21 +84,25 @@ func spawn(ctx context.Context, argv, env []string, file *os.File) (code int, er
 // for them; what a hostile file asks for does not, and 64 MiB of it stay below 256 MiB.
 const tables = 136 << 20
 
-// collectLate makes the garbage collector wait until a link of the files has used
-// its share of memory: all of it is in use until the link ends, so that collecting
-// early is work for nothing. It returns what puts the collector back.
-func collectLate(files []kernel.Source) (restore func()) {
-	limit := int64(tables)
-	for _, f := range files {
-		if st, err := os.Stat(f.Path); err == nil {
-			limit += st.Size()
-		}
-	}
-	oldLimit, oldPercent := debug.SetMemoryLimit(limit), debug.SetGCPercent(-1)
+// collectLate makes the garbage collector wait until a link of files of so many bytes
+// has used its share of memory: all of it is in use until the link ends, so that
+// collecting early is work for nothing. It returns what puts the collector back.
+func collectLate(size int64) (restore func()) {
+	oldLimit, oldPercent := debug.SetMemoryLimit(tables+size), debug.SetGCPercent(-1)
 	return func() {
 		debug.SetMemoryLimit(oldLimit)
 		debug.SetGCPercent(oldPercent)
 	}
+}
+
+// sizeOf adds up the bytes of files, as far as they are there.
+func sizeOf(files []kernel.Source) (size int64) {
+	for _, f := range files {
+		if st, err := os.Stat(f.Path); err == nil {
+			size += st.Size()
+		}
+	}
+	return size
 }
 
 // hostCommand returns the program of a host process: this one.

@@ -49,7 +49,9 @@ func Link(r LinkRequest) (*LinkReport, error) {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to link")
 	}
 	far := func(m arch.Machine, text uint64) bool { return text > m.Facts().BranchReach/4*3 }
-	fresh, err := read(r.Modules, new(slab).take, r.Static, far)
+	var mem slab
+	mem.reserve(r.Size)
+	fresh, err := read(r.Modules, mem.take, r.Static, far)
 	if err != nil {
 		return nil, err
 	}

@@ -250,6 +250,7 @@ type CheckReport struct {
 // LinkRequest asks for a link without a host.
 type LinkRequest struct {
 	Modules       []ModuleSpec
+	Size          int64             // of all files together, bytes, as far as it is known: a large link prepares its memory
 	Base          uint64            // lowest address; 0: 0x10000000
 	Define        map[string]uint64 // values of names, as if a module had them as absolute data… or functions
 	TrapExternals bool              // give every missing name a trap entry of its own
