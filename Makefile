@@ -115,7 +115,7 @@ soak: ## load and unload SOAK_CYCLES times under traffic, and look for anything 
 	@$(GO) run ./internal/testing/hammer -cycles $(SOAK_CYCLES) -threads $(HAMMER_THREADS) -seed $(HAMMER_SEED)
 
 .PHONY: bench
-bench: bin/klink ## measure against ld.lld and GNU ld, side by side
+bench: bin/klink ## measure against ld.lld, GNU ld and llvm-jitlink in turns, and the host; see BENCHMARKING.md
 	@scripts/tools.sh bench
 	@scripts/corpus.sh fetch linux-cloud
 	@scripts/bench.sh

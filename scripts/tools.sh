@@ -3,7 +3,7 @@
 #
 #   tools.sh ld-arm64    aarch64-linux-gnu-ld, the oracle of aarch64's bytes
 #   tools.sh compilers   what `make objs` uses: gcc and g++ for both machines, clang, rustc
-#   tools.sh bench       ld.lld, to compare speed with
+#   tools.sh bench       ld.lld and llvm-jitlink, to compare speed with
 #   tools.sh vm [VER]    qemu-system-aarch64, and below tools/vm Linux for it: "linux", the
 #                        newest at hand, or "linux-VER", one whose version begins with VER
 #   tools.sh env         print the shell lines that put the tools on PATH
@@ -93,12 +93,28 @@ ld_arm64() {
 }
 
 bench() {
+	bench_lld
+	bench_jitlink
+}
+
+bench_lld() {
 	[ -f "$tools/bench.stamp" ] && return
 	have ld.lld && return
 	bring bench lld || return 0
 	wrap ld.lld usr/bin/ld.lld
 	"$tools/bin/ld.lld" --version >/dev/null || die "$tools/bin/ld.lld does not run"
 	brought bench
+}
+
+# Debian keeps llvm-jitlink out of PATH, in a folder of LLVM's version.
+bench_jitlink() {
+	[ -f "$tools/jitlink.stamp" ] && return
+	have llvm-jitlink && return
+	for _f in /usr/lib/llvm-*/bin/llvm-jitlink; do [ -x "$_f" ] && return; done
+	bring jitlink llvm || return 0
+	for _f in "$root"/usr/lib/llvm-*/bin/llvm-jitlink; do wrap llvm-jitlink "${_f#"$root"/}"; done
+	"$tools/bin/llvm-jitlink" --version >/dev/null || die "$tools/bin/llvm-jitlink does not run"
+	brought jitlink
 }
 
 compilers() {

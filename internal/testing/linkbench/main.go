@@ -3,9 +3,11 @@
 //
 //	linkbench -n 11 -out /dev/shm OBJECT... -- "name=command with {out}" ...
 //
-// Each command gets the objects appended and writes its image to {out}. The table
-// gives the median and the range of the wall time, the median processor time, the
-// largest resident set, and the ratio of the median wall time to the first command's.
+// Each command gets the objects appended and writes its image to {out}. One that has
+// {from:FOLDER} in it gets the objects of the same names in that folder instead. The
+// table gives of the wall time the median and the range, the median processor time, the
+// largest resident set, the image, and how the medians and the resident set compare
+// with the first command's.
 package main
 
 import (
@@ -25,6 +27,7 @@ import (
 type contender struct {
 	name string
 	argv []string
+	from string // folder of its objects, "" for those of all
 	wall []time.Duration
 	cpu  []time.Duration
 	rss  int64 // KiB
@@ -57,8 +60,16 @@ func parse(args []string, dir string) (objects []string, list []*contender, err 
 		if !ok {
 			return nil, nil, fmt.Errorf("%q is no NAME=COMMAND", s)
 		}
-		out := filepath.Join(dir, fmt.Sprintf("linkbench.%d.%s", os.Getpid(), strings.ReplaceAll(name, "/", "_")))
-		list = append(list, &contender{name: name, argv: strings.Fields(strings.ReplaceAll(command, "{out}", out))})
+		out := filepath.Join(dir, fmt.Sprintf("linkbench.%d.%d", os.Getpid(), len(list)))
+		c := &contender{name: name}
+		for _, word := range strings.Fields(strings.ReplaceAll(command, "{out}", out)) {
+			if from, ok := strings.CutPrefix(word, "{from:"); ok {
+				c.from = strings.TrimSuffix(from, "}")
+			} else {
+				c.argv = append(c.argv, word)
+			}
+		}
+		list = append(list, c)
 	}
 	return args[:at], list, nil
 }
@@ -76,7 +87,14 @@ func run(list []*contender, objects []string, n int) error {
 }
 
 func (c *contender) once(objects []string, count bool) error {
-	cmd := exec.Command(c.argv[0], append(slices.Clone(c.argv[1:]), objects...)...)
+	args := slices.Clone(c.argv[1:])
+	for _, o := range objects {
+		if c.from != "" {
+			o = filepath.Join(c.from, filepath.Base(o))
+		}
+		args = append(args, o)
+	}
+	cmd := exec.Command(c.argv[0], args...)
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	wall := time.Since(start)
@@ -105,13 +123,16 @@ func median[T cmp.Ordered](v []T) T {
 }
 
 func print(list []*contender, objects, n int) {
-	fmt.Printf("%d objects, %d runs each, in turns\n", objects, n)
-	fmt.Printf("%-12s %10s %21s %10s %10s %10s %6s\n", "linker", "wall", "range", "cpu", "peak RSS", "image", "ratio")
-	first := median(list[0].wall)
+	fmt.Printf("%d objects, %d runs each, in turns; the last columns compare with %s\n", objects, n, list[0].name)
+	fmt.Printf("%-18s %10s %21s %10s %10s %10s %6s %6s %6s\n", "linker", "wall", "range", "cpu", "peak RSS", "image", "wall", "cpu", "RSS")
+	wall, cpu := median(list[0].wall), median(list[0].cpu)
 	for _, c := range list {
-		w := median(c.wall)
-		fmt.Printf("%-12s %7d ms %7d – %7d ms %7d ms %6d MiB %6d MiB %6.2f\n", c.name, w.Milliseconds(),
-			c.wall[0].Milliseconds(), c.wall[len(c.wall)-1].Milliseconds(), median(c.cpu).Milliseconds(),
-			c.rss>>10, c.size>>20, float64(w)/float64(first))
+		w, p, image := median(c.wall), median(c.cpu), "none"
+		if c.size > 0 {
+			image = fmt.Sprintf("%d MiB", c.size>>20)
+		}
+		fmt.Printf("%-18s %7d ms %7d – %8d ms %7d ms %6d MiB %10s %6.2f %6.2f %6.2f\n", c.name, w.Milliseconds(),
+			c.wall[0].Milliseconds(), c.wall[len(c.wall)-1].Milliseconds(), p.Milliseconds(), c.rss>>10, image,
+			float64(w)/float64(wall), float64(p)/float64(cpu), float64(c.rss)/float64(list[0].rss))
 	}
 }
