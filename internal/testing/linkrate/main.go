@@ -6,7 +6,7 @@
 // Each round does every stage once, so that whatever else the machine does hits all
 // alike; the table gives the median and the range of the rounds. MB/s (of 10^6 bytes) is
 // of the objects' bytes for what reads them, of the image's for apply; the last column
-// compares with the memcpy of the same round.
+// compares the processor time with that of the memcpy in the same round.
 package main
 
 import (
@@ -16,8 +16,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
+	"syscall"
 	"time"
 
 	"klink/internal/elfload"
@@ -46,6 +48,7 @@ type stage struct {
 	bytes func(w *work) int64
 	rels  bool // it handles relocations
 	times []time.Duration
+	cpu   []time.Duration
 }
 
 var stages = []*stage{
@@ -92,15 +95,25 @@ func run(files []string, n int, dir, cpu, only string) error {
 				continue
 			}
 			runtime.GC() // each stage pays for its own garbage only
-			start := time.Now()
+			start, before := time.Now(), processor()
 			if err := s.run(w); err != nil {
 				return err
 			}
 			s.times = append(s.times, time.Since(start))
+			s.cpu = append(s.cpu, processor()-before)
 		}
 	}
 	w.print(n)
 	return nil
+}
+
+// processor is the time that all processors spent on this process.
+func processor() time.Duration {
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) != nil {
+		return 0
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
 // prepare reads the files and does each stage once, which also counts.
@@ -214,9 +227,10 @@ func (w *work) apply() error {
 	return nil
 }
 
-// link is all of `klink link`, on all processors.
+// link is all of `klink link`, on all processors, and like that collects no garbage.
 func (w *work) link(output string) error {
-	r := kernel.LinkRequest{TrapExternals: true, Output: output}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	r := kernel.LinkRequest{TrapExternals: true, Output: output, Size: w.bytes}
 	for _, f := range w.files {
 		r.Modules = append(r.Modules, kernel.ModuleSpec{Files: []kernel.Source{{Name: f, Path: f}}})
 	}
@@ -230,29 +244,30 @@ func (w *work) whole() error { return w.link(w.image) }
 func (w *work) print(n int) {
 	fmt.Printf("%d objects, %d relocations, %.1f MB of objects, %.1f MB of images, %d rounds\n",
 		len(w.files), w.relocs, float64(w.bytes)/1e6, float64(w.made)/1e6, n)
-	fmt.Printf("%-16s %10s %21s %10s %8s %9s\n", "stage", "median", "range", "Mreloc/s", "MB/s", "× memcpy")
+	fmt.Printf("%-16s %10s %21s %10s %10s %8s %9s\n", "stage", "median", "range", "cpu", "Mreloc/s", "MB/s", "× memcpy")
 	for _, s := range stages {
 		if len(s.times) == 0 {
 			continue
 		}
 		m, lo, hi := spread(s.times)
+		cpu, _, _ := spread(s.cpu)
 		rels := "-"
 		if s.rels {
 			rels = fmt.Sprintf("%.1f", float64(w.relocs)/m.Seconds()/1e6)
 		}
-		fmt.Printf("%-16s %7.1f ms %7.1f – %8.1f ms %10s %8.0f %9s\n", s.name, ms(m), ms(lo), ms(hi), rels,
+		fmt.Printf("%-16s %7.1f ms %7.1f – %8.1f ms %7.1f ms %10s %8.0f %9s\n", s.name, ms(m), ms(lo), ms(hi), ms(cpu), rels,
 			float64(s.bytes(w))/m.Seconds()/1e6, against(s, stages[0]))
 	}
 }
 
-// against is the median of the rounds' ratios to another stage's time.
+// against is the median of the rounds' ratios to another stage's processor time.
 func against(s, to *stage) string {
-	if len(s.times) != len(to.times) {
+	if len(s.cpu) != len(to.cpu) {
 		return "-"
 	}
-	r := make([]float64, len(s.times))
+	r := make([]float64, len(s.cpu))
 	for i := range r {
-		r[i] = float64(s.times[i]) / float64(to.times[i])
+		r[i] = float64(s.cpu[i]) / float64(max(1, to.cpu[i]))
 	}
 	m, _, _ := spread(r)
 	return fmt.Sprintf("%.2f", m)
