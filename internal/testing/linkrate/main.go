@@ -227,10 +227,11 @@ func (w *work) apply() error {
 	return nil
 }
 
-// link is all of `klink link`, on all processors, and like that collects no garbage.
+// link is all of `klink link`, on all processors, and like that collects no garbage. The
+// heap has its memory from the rounds before, so none is prepared.
 func (w *work) link(output string) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	r := kernel.LinkRequest{TrapExternals: true, Output: output, Size: w.bytes}
+	r := kernel.LinkRequest{TrapExternals: true, Output: output}
 	for _, f := range w.files {
 		r.Modules = append(r.Modules, kernel.ModuleSpec{Files: []kernel.Source{{Name: f, Path: f}}})
 	}
