@@ -69,6 +69,8 @@ type Kernel struct {
 	nextID  aliasstack.ModuleID
 	live    *live // nil: nothing runs here
 
+	looked map[fileID]*glance // what the last search saw in its directories
+
 	jobs jobs
 
 	// Changes under way, and who looks after draining modules: Close waits for them.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,9 +25,10 @@ var searchable = []string{".kmod", ".o", ".ko"}
 
 // searchMissing adds, until nothing is missing or nothing is found, the modules of the
 // search directories that the fresh ones require, or that alone provide what those need.
-// A required module that is neither loaded nor found is an error. A name that nobody
-// provides is left to the load, which reports all of them. Where two files would do, the
-// error names both.
+// What was found comes first, each module after those that it needs: nobody named it, so
+// nobody gave it another place. A required module that is neither loaded nor found is an
+// error. A name that nobody provides is left to the load, which reports all of them. Where
+// two files would do, the error names both.
 func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error) {
 	s := &search{k: k, dirs: dirs, taken: map[string]bool{}}
 	for _, m := range fresh {
@@ -34,19 +36,20 @@ func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error
 			s.taken[f.Path] = true
 		}
 	}
-	for {
-		add, err := s.next(fresh)
+	var found []*module
+	for all := fresh; ; all = append(slices.Clip(found), fresh...) {
+		add, err := s.next(all)
 		if err != nil {
 			return nil, err
 		}
 		if len(add) == 0 {
-			return fresh, nil
+			return append(initOrder(found), fresh...), nil
 		}
 		more, err := read(add, newMemory, false, k.far)
 		if err != nil {
 			return nil, err
 		}
-		fresh = append(more, fresh...)
+		found = append(more, found...)
 	}
 }
 
@@ -101,7 +104,7 @@ func (s *search) hint() string {
 // index returns what the directories hold.
 func (s *search) index(fresh []*module) *index {
 	if s.found == nil {
-		s.found = indexDirs(s.dirs, fresh[0].lm.Machine)
+		s.found = s.k.indexDirs(s.dirs, fresh[0].lm.Machine)
 	}
 	return s.found
 }
@@ -164,36 +167,83 @@ type index struct {
 	providers map[string][]Source // by provided name
 }
 
-// indexDirs reads the objects of the directories and says what each would be. A file
-// that is no sound object of the machine is nothing: it was not named by the user, so it
-// is no error either.
-func indexDirs(dirs []Source, machine arch.Machine) *index {
+// glance is what one file would be, were it loaded, as far as a search asks. A file that
+// is no sound object is nothing: it was not named by the user, so it is no error either.
+type glance struct {
+	machine   arch.Machine // 0: nothing
+	name      string       // of its MODULE record, "" if it has none
+	providers []string     // names that it provides
+	stable    bool         // it may be taken from memory the next time
+}
+
+// candidate is one file of the directories.
+type candidate struct {
+	src Source
+	id  fileID
+	*glance
+}
+
+// indexDirs says what each object of the directories would be. Files that have not changed
+// since the last search are not read again.
+func (k *Kernel) indexDirs(dirs []Source, machine arch.Machine) *index {
+	list := listDirs(dirs)
+	_ = parallel(len(list), func(i int) error {
+		f := &list[i]
+		if f.glance = k.looked[f.id]; f.glance == nil {
+			f.glance = glanceAt(f.src, f.id)
+		}
+		return nil
+	})
 	x := &index{map[string][]Source{}, map[string][]Source{}}
-	seen := map[fileID]bool{}
-	for _, dir := range dirs {
-		list, err := os.ReadDir(dir.Path)
-		if err != nil {
+	k.looked = make(map[fileID]*glance, len(list)) // of this search only: it does not grow
+	for _, f := range list {
+		if f.stable {
+			k.looked[f.id] = f.glance
+		}
+		if f.machine != machine {
 			continue
 		}
-		for _, e := range list {
-			if !slices.Contains(searchable, strings.ToLower(filepath.Ext(e.Name()))) {
-				continue
-			}
-			src := Source{Name: filepath.Join(dir.Name, e.Name()), Path: filepath.Join(dir.Path, e.Name())}
-			id, ok := identity(src.Path)
-			if !ok || seen[id] {
-				continue
-			}
-			seen[id] = true
-			x.enter(src, machine)
+		name := cmp.Or(f.name, moduleName(ModuleSpec{Files: []Source{f.src}}))
+		x.modules[name] = append(x.modules[name], f.src)
+		for _, name := range f.providers {
+			x.providers[name] = append(x.providers[name], f.src)
 		}
 	}
 	return x
 }
 
-// fileID is the identity of a file: one that is reached on two ways, through a
-// directory named twice or a link, is no ambiguity.
-type fileID struct{ dev, ino uint64 }
+// listDirs lists the files of directories that a search looks into, each once.
+func listDirs(dirs []Source) (list []candidate) {
+	type file struct{ dev, ino uint64 } // one that is reached on two ways is no ambiguity
+	seen := map[file]bool{}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir.Path)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if !slices.Contains(searchable, strings.ToLower(filepath.Ext(e.Name()))) {
+				continue
+			}
+			src := Source{Name: filepath.Join(dir.Name, e.Name()), Path: filepath.Join(dir.Path, e.Name())}
+			id, ok := identity(src.Path)
+			if !ok || seen[file{id.dev, id.ino}] {
+				continue
+			}
+			seen[file{id.dev, id.ino}] = true
+			list = append(list, candidate{src: src, id: id})
+		}
+	}
+	return list
+}
+
+// fileID is the identity of a file as it was at one moment: whoever writes to it changes
+// one of the times.
+type fileID struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
 
 // identity returns the identity of the file at a path; ok is false if it cannot be
 // looked at.
@@ -202,28 +252,35 @@ func identity(path string) (id fileID, ok bool) {
 	if unix.Stat(path, &st) != nil {
 		return fileID{}, false
 	}
-	return fileID{st.Dev, st.Ino}, true
+	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, true
 }
 
-// enter reads an object and enters what it would be.
-func (x *index) enter(src Source, machine arch.Machine) {
+// settled is how long ago a file must have changed for its times to show the next change:
+// they are as coarse as the file system makes them, 2 s at worst.
+const settled = 3 * time.Second
+
+// glanceAt reads a file that had the identity just now.
+func glanceAt(src Source, id fileID) *glance {
+	g := &glance{stable: time.Since(time.Unix(id.ctime.Unix())) > settled}
 	raw, err := readFile(src, newMemory)
 	if err != nil {
-		return
+		g.stable = false // who may read it, its times do not say
+		return g
 	}
 	o, err := elfload.Parse(src.Name, "", raw)
-	if err != nil || o.Machine != machine {
-		return
-	}
-	spec := ModuleSpec{Files: []Source{src}}
-	lm, err := link.Gather(link.Unit{Name: moduleName(spec), Objects: []*elfload.Object{o}})
 	if err != nil {
-		return
+		return g
 	}
-	name := nameOf(spec, lm)
-	x.modules[name] = append(x.modules[name], src)
+	lm, err := link.Gather(link.Unit{Name: moduleName(ModuleSpec{Files: []Source{src}}), Objects: []*elfload.Object{o}})
+	if err != nil {
+		return g
+	}
+	g.machine = o.Machine
+	if info := lm.Info(); info != nil {
+		g.name = strings.Clone(info.Name)
+	}
 	for _, id := range lm.Offers() {
-		name := lm.Names[id].Name
-		x.providers[name] = append(x.providers[name], src)
+		g.providers = append(g.providers, strings.Clone(lm.Names[id].Name)) // not the file's bytes
 	}
+	return g
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,13 +52,13 @@ func TestSearch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := diff([]string{"b", "deep", "a", "main"}, loadedNames(c)); d != "" {
+		if d := diff([]string{"deep", "b", "a", "main"}, loadedNames(c)); d != "" {
 			t.Errorf("loaded:\n%s", d)
 		}
 		if d := diff([]AbsentInfo{{"deep", "main_too"}, {"main", "unneeded"}}, c.Absent); d != "" {
 			t.Errorf("absent:\n%s", d)
 		}
-		if got := c.Loaded[1].Files[0]; got != filepath.Join(l.dir, "deep.KO") {
+		if got := c.Loaded[0].Files[0]; got != filepath.Join(l.dir, "deep.KO") {
 			t.Errorf("file %s", got)
 		}
 		l.mustUnload("main")
@@ -130,4 +131,83 @@ func TestPipe(t *testing.T) {
 	}
 	_, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{{Files: []Source{{Name: "pipe.o", Path: pipe}}}}})
 	refused(t, err, diag.ErrIO, "pipe.o: not a regular file")
+}
+
+// TestSearchOrder: what was found is loaded in the order of who needs whom, whatever the
+// names are and whoever asked first.
+func TestSearchOrder(t *testing.T) {
+	eachMachine(t, func(t *testing.T, m arch.Machine) {
+		l := newLibrary(newBench(t, m))
+		l.put("a.o", &toy{gives: []give{{symbol: "a"}}, uses: []use{{symbol: "m", how: call}, {symbol: "z", how: call}}})
+		l.put("m.o", &toy{gives: []give{{symbol: "m"}}, uses: []use{{symbol: "z", how: call}}})
+		l.put("z.o", &toy{gives: []give{{symbol: "z"}}})
+		c, err := l.find([]string{l.dir}, use{symbol: "a", how: call}, use{symbol: "m", how: call}, use{symbol: "z", how: call})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := diff([]string{"z", "m", "a", "main"}, loadedNames(c)); d != "" {
+			t.Errorf("loaded:\n%s", d)
+		}
+	})
+}
+
+// TestSearchRemembers: a file that has not changed since the last search is not read again,
+// one that has is.
+func TestSearchRemembers(t *testing.T) {
+	l := newLibrary(newBench(t, arch.AMD64))
+	path := l.put("one.o", &toy{gives: []give{{symbol: "old"}}})
+	dirs := []Source{{Name: l.dir, Path: l.dir}}
+	provided := func() (names []string) {
+		for name := range l.indexDirs(dirs, arch.AMD64).providers {
+			names = append(names, name)
+		}
+		return names
+	}
+	if d := diff([]string{"old"}, provided()); d != "" {
+		t.Errorf("read:\n%s", d)
+	}
+	id, ok := identity(path)
+	if !ok {
+		t.Fatal("the file cannot be looked at")
+	}
+	l.looked = map[fileID]*glance{id: {machine: arch.AMD64, providers: []string{"remembered"}, stable: true}}
+	for range 2 {
+		if d := diff([]string{"remembered"}, provided()); d != "" {
+			t.Errorf("not remembered:\n%s", d)
+		}
+	}
+	if len(l.indexDirs(dirs, arch.ARM64).providers) != 0 {
+		t.Error("found an object of another machine")
+	}
+	l.put("one.o", &toy{gives: []give{{symbol: "new"}, {symbol: "newer"}}})
+	if got := provided(); len(got) != 2 || got[0] == "remembered" {
+		t.Errorf("changed, but %v is remembered", got)
+	}
+	if _, there := l.looked[id]; there {
+		t.Error("what is gone is remembered")
+	}
+	l.looked[id] = &glance{}
+	if l.indexDirs(nil, arch.AMD64); len(l.looked) != 0 {
+		t.Errorf("a search remembers what it did not see: %v", l.looked)
+	}
+}
+
+// TestSearchTrusts: a file is remembered if the times of the next change would differ.
+func TestSearchTrusts(t *testing.T) {
+	l := newLibrary(newBench(t, arch.AMD64))
+	src := Source{Name: "one.o", Path: l.put("one.o", &toy{gives: []give{{symbol: "f"}}})}
+	for _, c := range []struct {
+		age  time.Duration
+		want bool
+	}{{time.Hour, true}, {-time.Hour, false}} {
+		id, _ := identity(src.Path)
+		id.ctime = unix.NsecToTimespec(time.Now().Add(-c.age).UnixNano())
+		if g := glanceAt(src, id); g.stable != c.want || len(g.providers) != 1 || g.machine != arch.AMD64 {
+			t.Errorf("%v old: %+v", c.age, g)
+		}
+	}
+	src.Path += ".gone"
+	if g := glanceAt(src, fileID{}); g.stable || g.machine != 0 {
+		t.Errorf("a file that cannot be read: %+v", g)
+	}
 }
