@@ -10,6 +10,8 @@ HAMMER_SECONDS ?= 60
 HAMMER_THREADS ?= 2
 HAMMER_SEED    ?= 1
 SOAK_CYCLES ?= 100000
+STACKS_STEPS   ?= 300
+STACKS_SEED    ?= 1
 ARCH        := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 
 export KLINK_CACHE
@@ -105,6 +107,16 @@ corpus: bin/klink tools ## link the objects of CORPORA (scripts/corpus.sh), both
 	@scripts/corpus.sh fetch $(CORPORA)
 	@scripts/corpus.sh link $(CORPORA)
 	@$(GO) run ./internal/testing/corpus $$(scripts/corpus.sh paths $(CORPORA))
+
+.PHONY: stacks
+stacks: tools ## load musl's libc.a member by member at random, both machines, and compare each symbol and site with a model
+	@scripts/corpus.sh fetch musl
+	@$(GO) run ./internal/testing/stacks -steps $(STACKS_STEPS) -seed $(STACKS_SEED) musl-amd64=$(KLINK_CACHE)/corpus/musl/amd64/libc.a musl-arm64=$(KLINK_CACHE)/corpus/musl/arm64/libc.a
+
+.PHONY: depends
+depends: ## load each Linux module with what it depends on, both machines, and compare with its .modinfo
+	@scripts/corpus.sh fetch linux-cloud linux-headers
+	@$(GO) run ./internal/testing/depends $(foreach m,amd64 arm64,linux-cloud-$(m)=$(KLINK_CACHE)/corpus/linux-cloud/$(m),$(KLINK_CACHE)/corpus/linux-headers/$(m)/Module.symvers)
 
 .PHONY: hammer
 hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long

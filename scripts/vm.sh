@@ -34,6 +34,7 @@ excluded() {
 		internal/kernel | ^TestLines$ | compares with addr2line
 		internal/testing/layers | all | asks Go what imports what
 		internal/testing/oracle | all | compares with GNU ld
+		internal/testing/stacks | ^TestChoices$ | compares with GNU ld
 		internal/unwind | ^TestRows$ | compares with readelf
 		internal/unwind | ^TestReadelfIsHeard$ | runs readelf
 	LIST
