@@ -45,13 +45,18 @@ type external struct {
 // what r asks for. The files are complete or absent: an image is written beside its
 // name and moved there when it is whole.
 func Link(r LinkRequest) (*LinkReport, error) {
+	var mem slab
+	mem.reserve(r.Size)
+	return linkIn(r, mem.take)
+}
+
+// linkIn is Link with memory for the files.
+func linkIn(r LinkRequest, mem memory) (*LinkReport, error) {
 	if len(r.Modules) == 0 {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to link")
 	}
 	far := func(m arch.Machine, text uint64) bool { return text > m.Facts().BranchReach/4*3 }
-	var mem slab
-	mem.reserve(r.Size)
-	fresh, err := read(r.Modules, mem.take, r.Static, far)
+	fresh, err := read(r.Modules, mem, r.Static, far)
 	if err != nil {
 		return nil, err
 	}

@@ -12,13 +12,18 @@ import (
 )
 
 // populated is a host in which everything that can be refused has a reason to be.
-func populated(t *testing.T, m arch.Machine) *bench {
+func populated(t testing.TB, m arch.Machine) *bench {
 	b := newBench(t, m)
+	b.populate()
+	return b
+}
+
+func (b *bench) populate() {
 	kernel := &toy{name: KernelName,
 		gives: []give{{symbol: "f", weak: true}, {symbol: "g", weak: true}, {symbol: "d", data: true}},
 		uses:  []use{{symbol: "f", how: call}, {symbol: "f", how: pointer}}}
-	if _, err := b.Boot(t.Context(), []ModuleSpec{b.spec(kernel)}); err != nil {
-		t.Fatal(err)
+	if _, err := b.Boot(b.Context(), []ModuleSpec{b.spec(kernel)}); err != nil {
+		b.Fatal(err)
 	}
 	b.mustLoad(&toy{name: "base", gives: []give{{symbol: "h"}}})
 	b.mustLoad(&toy{name: "floor", gives: []give{{symbol: "k", weak: true}}})
@@ -30,7 +35,6 @@ func populated(t *testing.T, m arch.Machine) *bench {
 	b.mustLoad(&toy{name: "over", gives: []give{{symbol: "f"}}})
 	b.mustLoad(&toy{name: "layer", gives: []give{{symbol: "k"}, {symbol: "f"}},
 		uses: []use{{symbol: "super_k", how: call}, {symbol: "super_f", how: call}, {symbol: "super_f", how: pointer}}})
-	return b
 }
 
 // refusal is a command that must be refused, and change nothing.
