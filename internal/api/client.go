@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"klink/internal/diag"
@@ -163,6 +164,9 @@ func readAnswer[A any](ctx context.Context, c *Client, resp *http.Response) (a A
 	}
 	if err := dec.Decode(&a); err != nil {
 		return a, c.broken(ctx, err)
+	}
+	if v := reflect.ValueOf(&a).Elem(); v.Kind() == reflect.Pointer && v.IsNil() {
+		return a, c.broken(ctx, errors.New("its answer is null"))
 	}
 	return a, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -449,7 +450,7 @@ func TestWaitingIsBounded(t *testing.T) {
 // FuzzDecode throws anything at every route: the answer is a success or one clear
 // line.
 func FuzzDecode(f *testing.F) {
-	paths := []string{pathLoad, pathUnload, pathList, pathInfo, pathAlias, pathSites, pathSymbols, pathDisassemble, pathStatus, pathCall, pathJobs, pathWait, pathLog, pathRead, pathThreads, "/", "/v1/\x7f"}
+	paths := append(slices.Clone(routes), pathHalt, "/", "/v1/\x7f")
 	for i, body := range []string{
 		`{"modules":[{"files":[{"name":"a.o","path":"/a.o"}]}],"dryRun":true}`, `{"modules":["bpf"]}`, `{}`,
 		`{"function":"sum","args":[{"word":"18446744073709551615"}],"detach":true,"limit":-1}`, `{"jobs":[1,-1]}`, `{"from":7,"max":-1,"wait":1}`,
@@ -458,12 +459,13 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add(byte(i), []byte(body))
 	}
-	s := NewServer(&fakekernel.Kernel{Hook: func(call string) {
+	k := &fakekernel.Kernel{Hook: func(call string) {
 		if call == "load" || call == "boot" {
 			panic(quiet{}) // the fake's load trusts its request
 		}
-	}}, io.Discard)
+	}}
 	f.Fuzz(func(t *testing.T, path byte, body []byte) {
+		s := NewServer(k, io.Discard) // one of its own: it may be halted
 		r, err := http.NewRequest(http.MethodPost, "http://klink/", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +23,8 @@ func esc(name string) string { return diag.Escape(name) }
 // printf adds a line or a part of one to the command's output.
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(&a.out, format, args...) }
 
-// encodeJSON returns v indented, with a newline at its end.
+// encodeJSON returns v indented, with a newline at its end. Names in it may be anything:
+// what does not print is escaped, beyond what JSON demands too.
 func encodeJSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -30,7 +33,21 @@ func encodeJSON(v any) []byte {
 	if err := e.Encode(v); err != nil { // klink's own types only
 		panic("BUG: " + err.Error())
 	}
-	return b.Bytes()
+	dark := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	if !bytes.ContainsFunc(b.Bytes(), dark) {
+		return b.Bytes()
+	}
+	var clean []byte // these stand in strings only
+	for _, r := range b.String() {
+		if !dark(r) {
+			clean = utf8.AppendRune(clean, r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			clean = fmt.Appendf(clean, `\u%04x`, unit)
+		}
+	}
+	return clean
 }
 
 // printJSON prints v. A nil slice is an empty list to programs.
