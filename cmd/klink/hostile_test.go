@@ -105,8 +105,8 @@ func relocation(w *writer, offset uint64, sym, typ uint32, addend int64) {
 	}{offset, uint64(sym)<<32 | uint64(typ), addend})
 }
 
-// hostile are files near 64 MiB that ask for as much as they can of one thing.
-var hostile = map[string][]part{
+// exhausting are files near 64 MiB that ask for as much as they can of one thing.
+var exhausting = map[string][]part{
 	"undefined": manyUndefined(260_000, 1_900_000),
 	"calls":     manyCalls(1_900_000),
 	"locals":    manyLocals(2_500_000),
@@ -180,7 +180,7 @@ func TestHostileFilesAreBounded(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", klink, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	for name, parts := range hostile {
+	for name, parts := range exhausting {
 		file := filepath.Join(dir, name+".o")
 		f, err := os.Create(file)
 		if err != nil {
