@@ -133,8 +133,12 @@ bench: bin/klink ## measure against ld.lld, GNU ld and llvm-jitlink in turns, an
 	@scripts/bench.sh
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target for FUZZTIME; a table at the end
 	@GO="$(GO)" scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: mutants
+mutants: ## change every field of every fixture, and parse, link, load and unload each file
+	$(GO) test ./internal/elfload ./internal/link ./internal/kernel -run TestFixtureMutants -timeout 4h -v -args -mutants
 
 .PHONY: clean
 clean: ## remove what was built; the cache stays

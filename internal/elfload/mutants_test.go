@@ -7,6 +7,7 @@ import (
 
 	"klink/internal/arch"
 	"klink/internal/elfload"
+	"klink/internal/testing/hostile"
 	"klink/internal/testing/objbuild"
 )
 
@@ -97,4 +98,24 @@ func totalAlloc() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc
+}
+
+// TestFixtureMutants is TestFieldMutants on compilers' objects: a sample of their mutants,
+// with the flag -mutants all of them.
+func TestFixtureMutants(t *testing.T) {
+	hostile.Each(t, "../../testdata/objs", 16, func(t *testing.T, _ hostile.Seed) func([]byte) { return func(raw []byte) { parseMutant(t, raw) } })
+}
+
+func parseMutant(t *testing.T, raw []byte) {
+	before := allocs()
+	o, err := elfload.Parse("a.o", "", raw)
+	if n := allocs() - before; n > 256<<10+16*uint64(len(raw)) {
+		t.Errorf("%d bytes allocated for a file of %d", n, len(raw))
+	}
+	switch {
+	case (o == nil) == (err == nil) || err != nil && err.Error() == "":
+		t.Errorf("object %v, error %v", o != nil, err)
+	case err == nil:
+		checkObject(t, o)
+	}
 }

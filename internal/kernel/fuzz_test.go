@@ -20,6 +20,7 @@ type gauntlet struct {
 	*bench
 	before *snapshot
 	loads  int
+	err    error // of the last load
 }
 
 // maxLoads is how many loads a host takes before there is a new one: entries stay until
@@ -49,6 +50,7 @@ func (y *gauntlet) try(t testing.TB, raw []byte, whole bool) bool {
 	if n := allocated() - start; n > 64<<20+200*uint64(len(raw)) {
 		t.Errorf("loading %d bytes allocated %d", len(raw), n)
 	}
+	y.err = err
 	if (c == nil) == (err == nil) {
 		t.Fatalf("change %v, error %v", c, err)
 	}

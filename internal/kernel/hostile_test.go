@@ -8,6 +8,7 @@ import (
 
 	"klink/internal/arch"
 	"klink/internal/diag"
+	"klink/internal/elfload"
 	"klink/internal/testing/hostile"
 )
 
@@ -56,4 +57,58 @@ func TestHostileFiles(t *testing.T) {
 			answer("load -n", hostile.Load, err)
 		})
 	}
+}
+
+// TestFixtureMutants loads mutants of compilers' objects into a host that has all that they
+// refer to, looks at what was loaded, and unloads it: a sample, with the flag -mutants all of
+// them.
+func TestFixtureMutants(t *testing.T) {
+	tried, loaded := 0, 0
+	hostile.Each(t, "../../testdata/objs", 160, func(t *testing.T, s hostile.Seed) func([]byte) {
+		y := hostFor(t, s.Raw)
+		if !y.try(t, s.Raw, false) {
+			t.Logf("is itself refused: %v", y.err)
+		}
+		return func(raw []byte) {
+			tried++
+			if y.try(t, raw, false) {
+				loaded++
+			}
+			alone(t, Source{Name: "a.o", Path: filepath.Join(y.dir, "a.o")})
+		}
+	})
+	if loaded < tried/10 {
+		t.Errorf("only %d of %d were loaded", loaded, tried)
+	}
+	t.Logf("%d files, %d loaded", tried, loaded)
+}
+
+// hostFor makes a host with a weak function for every name that an object leaves to others,
+// and for what it refines.
+func hostFor(t *testing.T, raw []byte) *gauntlet {
+	o, err := elfload.Parse("seed.o", "", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := newGauntlet(t, o.Machine, t.TempDir())
+	t.Cleanup(func() {
+		if err := y.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	have, others, users := map[string]bool{}, &toy{name: "others"}, &toy{name: "users"}
+	for _, s := range y.before.Alias {
+		have[s.Symbol] = true
+	}
+	for _, s := range o.Symbols[o.Locals:] {
+		name := strings.TrimPrefix(s.Name, superPrefix)
+		if s.Where == elfload.Undefined && !have[name] && !strings.HasPrefix(name, "_") {
+			have[name] = true
+			others.gives = append(others.gives, give{symbol: name, weak: true})
+			users.uses = append(users.uses, use{symbol: name, how: pointer})
+		}
+	}
+	y.mustLoad(others, users)
+	y.before = y.snapshot()
+	return y
 }

@@ -13,6 +13,7 @@ import (
 	"klink/internal/elfload"
 	"klink/internal/insn"
 	"klink/internal/link"
+	"klink/internal/testing/hostile"
 	"klink/internal/testing/objbuild"
 )
 
@@ -237,6 +238,43 @@ func TestMutants(t *testing.T) {
 			}
 			if parsed < 500 {
 				t.Errorf("only %d of the mutants were objects", parsed)
+			}
+		})
+	}
+}
+
+// TestFixtureMutants links mutants of compilers' objects: a sample, with the flag -mutants
+// all of them.
+func TestFixtureMutants(t *testing.T) {
+	hostile.Each(t, "../../testdata/objs", 80, func(t *testing.T, _ hostile.Seed) func([]byte) {
+		return func(raw []byte) {
+			if o, err := elfload.Parse("a.o", "", raw); err == nil {
+				tryLink(t, o)
+			}
+		}
+	})
+}
+
+// TestHostileFiles: what the linker is to refuse it refuses, with the whole message, and
+// the other files that the parser takes it links.
+func TestHostileFiles(t *testing.T) {
+	for _, f := range hostile.Files() {
+		if f.Stage == hostile.Parse {
+			continue
+		}
+		t.Run(f.Name, func(t *testing.T) {
+			o, err := elfload.Parse("a.o", "", f.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = linkError(t, link.Unit{Name: "m", Objects: []*elfload.Object{o}}, nil)
+			switch {
+			case f.Stage == hostile.Link && (err == nil || !f.Is(err.Error()) || !errors.Is(err, f.Kind)):
+				t.Errorf("got %v\nwant %s", err, f.Want)
+			case f.Stage != hostile.Link && err != nil:
+				t.Error(err)
+			case f.Stage != hostile.Load:
+				tryLink(t, o)
 			}
 		})
 	}
