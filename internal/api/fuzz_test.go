@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"klink/internal/arch"
+	"klink/internal/diag"
 	"klink/internal/kernel"
 )
 
@@ -90,7 +91,7 @@ func FuzzServe(f *testing.F) {
 			t.Errorf("an answer of %d bytes to %d", len(b), len(body))
 		}
 		if resp.StatusCode != http.StatusOK {
-			checkRefusal(t, resp.StatusCode, string(b))
+			checkRefusals(t, resp.StatusCode, b)
 		} else if !json.Valid(b) {
 			t.Errorf("no JSON: %q", b)
 		}
@@ -107,6 +108,23 @@ func FuzzServe(f *testing.F) {
 			t.Errorf("%s %q changed something:\n%s", path, body, d)
 		}
 	})
+}
+
+// checkRefusals is checkRefusal for an answer that may have several root causes.
+func checkRefusals(t *testing.T, status int, body []byte) {
+	t.Helper()
+	var e struct{ Error *Fault }
+	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil {
+		t.Fatalf("%d: no error in %q: %v", status, body, err)
+	}
+	if n := len(e.Error.Lines); status < 400 || e.Error.Exit == 0 || n == 0 || n > diag.MaxErrors+1 {
+		t.Errorf("%d: %+v", status, e.Error)
+	}
+	for _, line := range e.Error.Lines {
+		if line == "" || len(line) > 2000 || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r >= 0x7f && r <= 0x9f }) {
+			t.Errorf("line %q", line)
+		}
+	}
 }
 
 // stateOf is what a host says of itself.

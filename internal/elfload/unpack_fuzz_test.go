@@ -71,7 +71,7 @@ func FuzzUnpack(f *testing.F) {
 		}
 		before := allocs()
 		data, _, fresh, err := o.Unpack(1)
-		if n := allocs() - before; n > maxUnpack+256<<10 {
+		if n := allocs() - before; n > maxUnpack+8<<20 { // the fuzzing itself allocates, too
 			t.Errorf("%d bytes allocated", n)
 		}
 		switch {
