@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -111,6 +112,8 @@ var exhausting = map[string][]part{
 	"calls":     manyCalls(1_900_000),
 	"locals":    manyLocals(2_500_000),
 	"samePlace": samePlace(2_700_000),
+	"oneName":   manyGlobals(1_000_000),
+	"empty":     manyEmpty(60_000),
 }
 
 // manyUndefined has n undefined names, each with a relocation, and more relocations.
@@ -164,6 +167,31 @@ func manyLocals(n int) []part {
 	}
 }
 
+// manyGlobals has n global symbols of one name.
+func manyGlobals(n int) []part {
+	p := manyLocals(n)
+	p[1].info = 1
+	p[1].write = repeat(n+1, func(w *writer, i int) {
+		if i == 0 {
+			symbol(w, 0, 0, 0, 0, 0)
+			return
+		}
+		symbol(w, 1, 0x12, 1, 0, 1)
+	})
+	return p
+}
+
+// manyEmpty has n sections of nothing, and one symbol in the last.
+func manyEmpty(n int) []part {
+	p := manyLocals(1)
+	p[1].link = uint32(n + 3)
+	empty := make([]part, n)
+	for i := range empty {
+		empty[i] = part{name: ".e", typ: 1, flags: 3, align: 8}
+	}
+	return append(append(append([]part{}, p[:2]...), empty...), p[2])
+}
+
 // samePlace has n relocations of one call.
 func samePlace(n int) []part {
 	p := manyCalls(1)
@@ -194,11 +222,22 @@ func TestHostileFilesAreBounded(t *testing.T) {
 			{"check"},
 			{"link", "--externals", "trap", "--static"},
 			{"link", "--externals", "trap", "-o", filepath.Join(dir, "image")},
+			{"run"},
 		} {
+			if args[0] == "run" { // a host, and in it a load
+				script := "boot --arena-size 256M --threads 1\n- load " + file + "\nalias\nversion\n"
+				file = filepath.Join(dir, "script")
+				if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			cmd := exec.Command(klink, append(args, file)...)
 			out, err := cmd.CombinedOutput()
 			if cmd.ProcessState == nil {
 				t.Fatal(err)
+			}
+			if lines := bytes.Split(bytes.TrimSpace(out), []byte("\n")); len(lines) > 64 || len(out) > 16<<10 {
+				t.Errorf("%s %v: an answer of %d bytes\n%.400s", name, args, len(out), out)
 			}
 			if code := cmd.ProcessState.ExitCode(); code != 0 && code != 1 {
 				t.Errorf("%s %v: exit code %d\n%.400s", name, args, code, out)
@@ -210,7 +249,7 @@ func TestHostileFilesAreBounded(t *testing.T) {
 			if got := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); got.Seconds() > maxProcessor {
 				t.Errorf("%s %v: %v of processor time", name, args, got)
 			}
-			t.Logf("%-10s %-40q %4d MiB %8v", name, args[:len(args)-1], usage.Maxrss>>10, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+			t.Logf("%-10s %-6s %4d MiB %8v", name, args[0], usage.Maxrss>>10, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 		}
 		os.Remove(file)
 	}

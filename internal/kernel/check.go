@@ -125,6 +125,9 @@ func (r *CheckReport) tryLink(lm *link.Module) {
 		case n.Defined():
 			addr, size, _ := lm.Own(link.NameID(i), in.At)
 			in.Answers[i] = link.Answer{Branch: addr, Address: addr, Size: size}
+			if n.Class == aliasstack.Func && (n.Bind == link.Stack || n.Bind == link.Super) {
+				in.Answers[i].Slot = 1 // any: its branches are sites, as they will be in a host
+			}
 		case weakly(n):
 			in.Answers[i] = link.Answer{Absent: true}
 		default:

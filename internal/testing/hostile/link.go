@@ -90,6 +90,8 @@ func places() []row {
 		{"ldr of half a word", arm(armLDR, armLdst64, 4), diag.ErrAlign, `a.o:(.text+0x0): in function "main": R_AARCH64_LDST64_ABS_LO12_NC against "f": value `},
 		{"an instruction at an odd place", arm64().Text(".text", insns(armBL, armNOP)).Local("main", 0, 8).Reloc(2, armCall26, "main", 0).Bytes(), diag.ErrInsn,
 			`a.o:(.text+0x2): in function "main": R_AARCH64_CALL26 against "main": unexpected instruction: 00 00 00 94 1f 20 at 0x0`},
+		{"two relocations of one call", amd64().Text(".text", []byte("\xe8\x00\x00\x00\x00\xc3")).Global("main", 0, 6).Reloc(1, plt32, "main", -4).Reloc(1, plt32, "main", -4).Bytes(), diag.ErrMalformed,
+			`a.o:(.text+0x0): in function "main": "main": two relocations overlap in the branch`},
 		{"too far", call([]byte{0xe8, 0, 0, 0, 0}, 1, plt32, 1<<40), diag.ErrRange, inMain + `R_X86_64_PLT32 against "f": relocation out of range: `},
 		{"addend -2^63", call([]byte{0xe8, 0, 0, 0, 0}, 1, plt32, -1<<63), diag.ErrRange, inMain + `R_X86_64_PLT32 against "f": relocation out of range: `},
 	}
