@@ -138,13 +138,13 @@ func (k *Kernel) frame(names *names, addr uint64) FrameInfo {
 		info.Func = f
 		_, _ = fmt.Sscanf(off, "%x", &info.Offset)
 	}
-	info.File, info.Line = m.line(addr)
+	info.File, info.Line = k.line(m, addr)
 	return info
 }
 
-// line returns the source line of an address in the module's text, "" and 0 where the
+// line returns the source line of an address in a module's text, "" and 0 where its
 // objects have none. A table that is malformed is as good as none.
-func (m *module) line(addr uint64) (file string, line int) {
+func (k *Kernel) line(m *module, addr uint64) (file string, line int) {
 	if m.lines == nil {
 		m.lines = make([]*lineTable, len(m.objects))
 	}
@@ -153,16 +153,31 @@ func (m *module) line(addr uint64) (file string, line int) {
 			continue
 		}
 		if m.lines[i] == nil {
-			m.lines[i] = new(lineTable)
-			if debug, err := m.lm.Debug(i, m.at, lineSections...); err == nil {
-				if t, err := newLines(debug); err == nil {
-					m.lines[i] = t
+			t := k.readLines(m, i)
+			if k.lined += t.size(); k.lined > maxLinesKept { // begin anew: compressed, they may come from little
+				for _, other := range append(k.inOrder(), k.initing...) {
+					clear(other.lines)
 				}
+				k.lined = t.size()
 			}
+			m.lines[i] = t
 		}
 		file, line, _ = m.lines[i].at(addr)
 	}
 	return file, line
+}
+
+// readLines reads the line tables of an object; what cannot be read is an empty table.
+func (k *Kernel) readLines(m *module, object int) *lineTable {
+	debug, err := m.lm.Debug(object, m.at, lineSections...)
+	if err != nil {
+		return new(lineTable)
+	}
+	t, err := newLines(debug)
+	if err != nil {
+		return new(lineTable)
+	}
+	return t
 }
 
 // covers says that an address lies in a section of object i.

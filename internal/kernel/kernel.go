@@ -65,6 +65,7 @@ type Kernel struct {
 	byName  map[string]*module
 	initing []*module // being loaded: their code may run already
 	reaping bool      // somebody looks after draining modules
+	lined   int       // bytes of line tables that modules keep, and kept
 	gone    history   // whose text was where
 	nextID  aliasstack.ModuleID
 	live    *live // nil: nothing runs here

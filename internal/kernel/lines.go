@@ -20,9 +20,10 @@ var lineSections = []string{".debug_line", ".debug_line_str", ".debug_str"}
 
 // Bounds on what is read. Compilers stay far below them.
 const (
-	maxLineSection  = 1 << 30 // of .debug_line, bytes
-	maxLineSequence = 8 << 20 // of the instructions for one stretch of code, bytes: a look-up runs them
-	maxLinePath     = 4096    // of a file's name with its folder, bytes
+	maxLineSections = 64 << 20  // of the sections of one object, bytes
+	maxLinesKept    = 256 << 20 // of all line tables that a host keeps, bytes
+	maxLineSequence = 8 << 20   // of the instructions for one stretch of code, bytes: a look-up runs them
+	maxLinePath     = 4096      // of a file's name with its folder, bytes
 )
 
 // lineTable says which line each address of an object belongs to. Immutable.
@@ -43,8 +44,8 @@ type lineSequence struct {
 // by errors.Is, diag.ErrMalformed or diag.ErrUnsupported.
 func newLines(debug map[string][]byte) (*lineTable, error) {
 	t := &lineTable{line: debug[lineSections[0]], lineStr: debug[lineSections[1]], str: debug[lineSections[2]]}
-	if len(t.line) > maxLineSection {
-		return nil, diag.New(diag.ErrUnsupported, "", ".debug_line: %d bytes are more than klink's limit of %d", len(t.line), maxLineSection)
+	if n := t.size(); n > maxLineSections {
+		return nil, diag.New(diag.ErrUnsupported, "", "line tables of %d bytes are more than klink's limit of %d", n, maxLineSections)
 	}
 	for at := uint32(0); at < uint32(len(t.line)); {
 		u, err := t.unit(at)
@@ -74,6 +75,9 @@ func newLines(debug map[string][]byte) (*lineTable, error) {
 	slices.SortStableFunc(t.seqs, func(a, b lineSequence) int { return cmp.Compare(a.lo, b.lo) })
 	return t, nil
 }
+
+// size returns the bytes that the table keeps.
+func (t *lineTable) size() int { return len(t.line) + len(t.lineStr) + len(t.str) }
 
 // at returns the source line of the instruction at pc; for a return address ask for the
 // byte before it. file is named as the compiler was given it: relative to the folder that

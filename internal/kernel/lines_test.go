@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"compress/zlib"
 	"debug/dwarf"
 	"encoding/binary"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"klink/internal/diag"
 	"klink/internal/elfload"
 	"klink/internal/link"
+	"klink/internal/testing/objbuild"
 	"klink/internal/testing/oracle"
 )
 
@@ -26,7 +28,7 @@ import (
 var linesAt = [link.Regions]uint64{0x10000000, 0x20000000, 0x30000000}
 
 // linesOf gathers a fixture and reads its line tables.
-func linesOf(t *testing.T, file string) (*link.Module, *elfload.Object, *lineTable) {
+func linesOf(t testing.TB, file string) (*link.Module, *elfload.Object, *lineTable) {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -49,6 +51,46 @@ func linesOf(t *testing.T, file string) (*link.Module, *elfload.Object, *lineTab
 		t.Fatal(err)
 	}
 	return m, o, table
+}
+
+// debugOf returns the sections that the line tables of a fixture are in.
+func debugOf(t testing.TB, file string) map[string][]byte {
+	t.Helper()
+	m, _, _ := linesOf(t, file)
+	debug, err := m.Debug(0, linesAt, lineSections...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return debug
+}
+
+// slowLine is the line of an address by going through all rows of the sequence that covers
+// it, the last one that begins at or below it; 0 if none does.
+func slowLine(table *lineTable, pc uint64) (line int) {
+	var in *lineSequence
+	for i := range table.seqs {
+		if s := &table.seqs[i]; s.lo <= pc {
+			in = s
+		}
+	}
+	if in == nil || pc >= in.hi {
+		return 0
+	}
+	u, err := table.unit(in.unit)
+	if err != nil {
+		return 0
+	}
+	var rows []lineRow
+	_, _ = table.run(u, in.program, func(r *lineRow) bool {
+		rows = append(rows, *r)
+		return len(rows) < 1<<16
+	})
+	for i := range len(rows) - 1 {
+		if rows[i].line != 0 && rows[i].addr <= pc && pc < rows[i+1].addr {
+			return int(rows[i].line)
+		}
+	}
+	return 0
 }
 
 // addr2line asks binutils for the lines of every instruction's address of a section, ""
@@ -367,6 +409,50 @@ func TestLineFileTables(t *testing.T) {
 	}
 }
 
+// TestLinesKept: debug sections that expand a thousandfold do not make the host keep them
+// all, and one object's may not be larger than a bound.
+func TestLinesKept(t *testing.T) {
+	packed := func(size int) []byte {
+		b := bytes.NewBuffer(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64([]byte{1, 0, 0, 0, 0, 0, 0, 0}, uint64(size)), 1))
+		z := zlib.NewWriter(b)
+		_, _ = z.Write(make([]byte, size))
+		_ = z.Close()
+		return b.Bytes()
+	}
+	b := newBench(t, arch.AMD64)
+	spec := ModuleSpec{As: "m"}
+	for i, size := range []int{60 << 20, 60 << 20, 60 << 20, 60 << 20, 60 << 20, 65 << 20} {
+		o := objbuild.New(arch.AMD64).Text(".text", function[arch.AMD64]).Global(fmt.Sprint("f", i), 0, funcSize).
+			Debug(".debug_str", packed(size)).With(func(s *objbuild.Section) { s.Flags = objbuild.Compressed })
+		spec.Files = append(spec.Files, b.file(fmt.Sprint("o", i, ".o"), o.Bytes()))
+	}
+	if _, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
+		t.Fatal(err)
+	}
+	syms, err := b.Symbols([]string{"f*"}, "m")
+	if err != nil || len(syms) != len(spec.Files) {
+		t.Fatal(syms, err)
+	}
+	most := 0
+	for _, s := range syms {
+		b.mu.Lock()
+		b.frame(b.names(), uint64(s.Addr))
+		kept := 0
+		for _, l := range b.byName["m"].lines {
+			if l != nil {
+				kept += l.size()
+			}
+		}
+		if most = max(most, kept); kept > maxLinesKept || kept > b.lined {
+			t.Errorf("%d bytes kept, %d known", kept, b.lined)
+		}
+		b.mu.Unlock()
+	}
+	if most != 240<<20 || b.byName["m"].lines[5].size() != 0 {
+		t.Errorf("at most %d bytes kept, %d of the last", most, b.byName["m"].lines[5].size())
+	}
+}
+
 // FuzzLines: whatever the sections, there is an error or a table, and a look-up of any
 // address that the table knows of ends.
 func FuzzLines(f *testing.F) {
@@ -374,6 +460,10 @@ func FuzzLines(f *testing.F) {
 	f.Add(lineBuilder{version: 4, tables: filesOld, program: p}.bytes(), []byte{}, []byte{})
 	f.Add(lineBuilder{version: 5, tables: files5, program: p}.bytes(), []byte("comp\x00dir\x00"), []byte("source\x00"))
 	f.Add(lineBuilder{version: 2, wide: true, tables: filesOld, program: p, tail: []byte{0, 0, 0, 0}}.bytes(), []byte{}, []byte{})
+	for _, name := range []string{"gcc.amd64.o", "clang.arm64.o", "gcc_dwarf4.amd64.o", "gcc_dwarf64.arm64.o", "gcc_sections.amd64.o"} {
+		debug := debugOf(f, "../../testdata/objs/lines/"+name)
+		f.Add(debug[lineSections[0]], debug[lineSections[1]], debug[lineSections[2]])
+	}
 	f.Fuzz(func(t *testing.T, line, lineStr, str []byte) {
 		table, err := newLines(map[string][]byte{".debug_line": line, ".debug_line_str": lineStr, ".debug_str": str})
 		if (table == nil) == (err == nil) {
@@ -387,6 +477,9 @@ func FuzzLines(f *testing.F) {
 				file, n, ok := table.at(pc)
 				if ok != (file != "") || ok != (n > 0) || len(file) > maxLinePath+1 {
 					t.Fatalf("%#x: %q:%d, %v", pc, file, n, ok)
+				}
+				if want := slowLine(table, pc); ok && n != want {
+					t.Fatalf("%#x: line %d, by all rows %d", pc, n, want)
 				}
 			}
 		}
