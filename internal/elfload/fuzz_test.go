@@ -1,10 +1,13 @@
 package elfload_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"klink/internal/arch"
 	"klink/internal/elfload"
+	"klink/internal/testing/hostile"
 	"klink/internal/testing/objbuild"
 )
 
@@ -18,6 +21,11 @@ func FuzzParse(f *testing.F) {
 	f.Add(objbuild.New(arch.ARM64).Add(objbuild.Section{
 		Name: ".debug_info", Type: objbuild.Progbits, Flags: objbuild.Compressed, Data: compressed(1<<40, 40),
 	}).Reloc(39, 0, "", 0).NoSymtab().Bytes())
+	for _, h := range hostile.Files() {
+		if len(h.Raw) < 4<<10 {
+			f.Add(h.Raw)
+		}
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		o, err := elfload.Parse("a.o", "", raw)
 		if (o == nil) == (err == nil) {
@@ -48,6 +56,23 @@ func FuzzMembers(f *testing.F) {
 		}
 		if total > len(raw) {
 			t.Fatalf("members of %d bytes in a file of %d", total, len(raw))
+		}
+		// Written anew, they are read as they were.
+		var again []objbuild.Member
+		for _, m := range got {
+			if m.Name == "" || m.Name != strings.TrimRight(m.Name, "/ \x00") || strings.ContainsAny(m.Name, "\n\x00") || strings.HasPrefix(m.Name, "#1/") || m.Name[0] == '/' {
+				return // a name that archives of the GNU form cannot have
+			}
+			again = append(again, objbuild.Member{Name: m.Name, Data: m.Data})
+		}
+		second, err := elfload.Members("lib.a", objbuild.Archive(again...))
+		if err != nil || len(second) != len(got) {
+			t.Fatalf("%d members, read again %d: %v", len(got), len(second), err)
+		}
+		for i, m := range second {
+			if m.Name != got[i].Name || !bytes.Equal(m.Data, got[i].Data) {
+				t.Fatalf("member %d: %q, read again %q", i, got[i].Name, m.Name)
+			}
 		}
 	})
 }

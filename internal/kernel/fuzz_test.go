@@ -12,6 +12,7 @@ import (
 	"klink/internal/arch"
 	"klink/internal/diag"
 	"klink/internal/elfload"
+	"klink/internal/testing/hostile"
 	"klink/internal/testing/objbuild"
 )
 
@@ -234,6 +235,11 @@ func smallObjects(t testing.TB, most int64) (list [][]byte) {
 func FuzzLoad(f *testing.F) {
 	for _, raw := range smallObjects(f, 3000) {
 		f.Add(raw, false)
+	}
+	for _, h := range hostile.Files() {
+		if h.Stage != hostile.Parse && len(h.Raw) < 4<<10 {
+			f.Add(h.Raw, false)
+		}
 	}
 	for _, m := range machines {
 		y := &toy{name: "a", gives: []give{{symbol: "f2"}, {symbol: "d2", data: true}}, uses: []use{

@@ -183,6 +183,11 @@ func FuzzLink(f *testing.F) {
 	for _, raw := range seeds(f) {
 		f.Add(raw)
 	}
+	for _, h := range hostile.Files() {
+		if h.Stage != hostile.Parse && len(h.Raw) < 4<<10 {
+			f.Add(h.Raw)
+		}
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if o, err := elfload.Parse("a.o", "", raw); err == nil {
 			tryLink(t, o)
