@@ -49,7 +49,8 @@ func BSDArchive(members ...Member) []byte {
 
 // AppendMember appends a member whose header has the name field as it stands.
 func AppendMember(raw []byte, field string, data []byte) []byte {
-	raw = fmt.Appendf(raw, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", field, 0, 0, 0, "644", len(data))
+	field += strings.Repeat(" ", max(0, 16-len(field))) // bytes, which fmt would not count
+	raw = fmt.Appendf(raw, "%s%-12d%-6d%-6d%-8s%-10d`\n", field, 0, 0, 0, "644", len(data))
 	raw = append(raw, data...)
 	if len(data)&1 != 0 {
 		raw = append(raw, '\n')
