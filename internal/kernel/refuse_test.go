@@ -18,6 +18,7 @@ func populated(t testing.TB, m arch.Machine) *bench {
 	return b
 }
 
+// populate loads what populated promises.
 func (b *bench) populate() {
 	kernel := &toy{name: KernelName,
 		gives: []give{{symbol: "f", weak: true}, {symbol: "g", weak: true}, {symbol: "d", data: true}},

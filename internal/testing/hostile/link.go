@@ -10,7 +10,7 @@ import (
 	"klink/internal/testing/objbuild"
 )
 
-// amd64 and arm64 start an object; bl is an aarch64 call, ret and nop what they say.
+// amd64 and arm64 start an object.
 func amd64() *objbuild.Builder { return objbuild.New(arch.AMD64) }
 func arm64() *objbuild.Builder { return objbuild.New(arch.ARM64) }
 
@@ -22,6 +22,7 @@ func insns(list ...uint32) (b []byte) {
 	return b
 }
 
+// Instructions of aarch64, without what a relocation fills in.
 const (
 	armBL  = 0x94000000
 	armB   = 0x14000000

@@ -32,9 +32,10 @@ func boundary(size uint64) []uint64 {
 
 // Mutants calls try with object after each change of one field, and takes the change back:
 // every field of the ELF header, of each section header, of 14 symbols and of 5 relocations,
-// those that differ most from one another, set to each boundary value; then with what is left
-// of it when it is cut off at 64 places or, if thorough, at every 8th byte. The bytes that try is given are its
-// own only until it returns. stride n, at least 1, takes every n-th file, from the first-th on.
+// of different kinds first, set to each boundary value; then with what is left of it when
+// it is cut off at 64 places or, if thorough, at every 8th byte. It makes every stride-th of
+// these files, from number first on. The bytes are try's until it returns, and are not to
+// be changed.
 func Mutants(object []byte, stride, first int, thorough bool, try func(what string, raw []byte)) {
 	m := &mutator{raw: append([]byte{}, object...), stride: max(stride, 1), skip: first, try: try}
 	shoff := int(m.get(0, objbuild.Lookup(objbuild.HeaderFields, "e_shoff")))
