@@ -128,7 +128,7 @@ func TestMapBadHosts(t *testing.T) {
 		{"behind the file", whole(strings.Replace(good, "16", "17", 1)), 1, "84 bytes at 17 do not lie in the file of 100"},
 		{"far behind the file", whole(strings.Replace(good, "16", "18446744073709551600", 1)), 1, "do not lie in the file"},
 		{"no bytes", whole(strings.Replace(good, "84", "0", 1)), 1, "0 bytes at 16"},
-		{"null", whole("null"), 1, "no descriptor came"},
+		{"null", whole("null"), 1, "its answer is null"},
 		{"not JSON", whole("{"), 1, "ended before it answered"},
 		{"a refusal with a descriptor", "HTTP/1.1 422 Unprocessable Entity\r\nContent-Type: application/json\r\n\r\n" +
 			`{"error":{"kind":"range","exit":1,"lines":["no"]}}`, 1, "no"},
