@@ -124,7 +124,8 @@ build() {
 	printf '%s: building %d objects for %s\n' "$me" "$(wc -l <"$to/$1.lines")" "$1" >&2
 	xargs -P "$(nproc)" -L 1 sh -c "$one" <"$to/$1.lines" ||
 		die "the compilers' objects for $1 cannot be built"
-	rm "$to/$1.lines"
+	# What a rustc that was killed left behind.
+	rm -f "$to/$1.lines" "$_new"/*.rcgu.o "$_new"/*.new
 	rm -rf "${to:?}/$1"
 	mv "$_new" "$to/$1"
 }
