@@ -31,8 +31,9 @@ type batch struct {
 }
 
 // read parses and gathers the specs, all modules at the same time. far says whether
-// direct branches may have to reach further than they can, given the bytes of text.
-func read(specs []ModuleSpec, mem memory, static bool, far func(m arch.Machine, text uint64) bool) ([]*module, error) {
+// direct branches may have to reach further than they can, given the bytes of text;
+// distant has the names that may lie out of their reach whatever the text.
+func read(specs []ModuleSpec, mem memory, static bool, far func(m arch.Machine, text uint64) bool, distant map[string]bool) ([]*module, error) {
 	objects := make([][]*elfload.Object, len(specs))
 	err := parallel(len(specs), func(i int) (err error) {
 		objects[i], err = readObjects(specs[i], mem)
@@ -51,7 +52,7 @@ func read(specs []ModuleSpec, mem memory, static bool, far func(m arch.Machine, 
 	err = parallel(len(specs), func(i int) error {
 		name := moduleName(specs[i])
 		lm, err := link.Gather(link.Unit{
-			Name: name, Objects: objects[i], Private: specs[i].Private, Static: static, Far: far(objects[i][0].Machine, text),
+			Name: name, Objects: objects[i], Private: specs[i].Private, Static: static, Far: far(objects[i][0].Machine, text), Distant: distant,
 		})
 		if err == nil {
 			name = nameOf(specs[i], lm)

@@ -109,7 +109,7 @@ func (k *Kernel) read(r LoadRequest) ([]*module, error) {
 	if len(r.Modules) == 0 {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to load")
 	}
-	return read(r.Modules, newMemory, false, k.far)
+	return read(r.Modules, newMemory, false, k.far, nil)
 }
 
 // kernelSpec describes the kernel of a host for a machine, without files.

@@ -56,11 +56,12 @@ func linkIn(r LinkRequest, mem memory) (*LinkReport, error) {
 		return nil, diag.New(diag.ErrUsage, "", "nothing to link")
 	}
 	far := func(m arch.Machine, text uint64) bool { return text > m.Facts().BranchReach/4*3 }
-	fresh, err := read(r.Modules, mem, r.Static, far)
+	base := cmp.Or(r.Base, DefaultBase)
+	fresh, err := read(r.Modules, mem, r.Static, far, distant(r.Define, base))
 	if err != nil {
 		return nil, err
 	}
-	l := &offline{base: cmp.Or(r.Base, DefaultBase), batch: &batch{
+	l := &offline{base: base, batch: &batch{
 		machine: fresh[0].lm.Machine, stacks: aliasstack.New(), fresh: fresh, define: r.Define, static: r.Static, trap: r.TrapExternals}}
 	if err := l.admissible(); err != nil {
 		return nil, err
@@ -77,6 +78,19 @@ func linkIn(r LinkRequest, mem memory) (*LinkReport, error) {
 		return nil, err
 	}
 	return l.linkReport(), nil
+}
+
+// distant returns the names whose values a branch of an image at base may not reach. With
+// text of more than 3/4 of the reach every name has a veneer; so 1/4 is left.
+func distant(define map[string]uint64, base uint64) map[string]bool {
+	quarter := arch.ARM64.Facts().BranchReach / 4
+	far := map[string]bool{}
+	for name, v := range define {
+		if v-base > quarter && base-v > quarter {
+			far[name] = true
+		}
+	}
+	return far
 }
 
 // admissible refuses objects of two machines, and names that mean nothing.

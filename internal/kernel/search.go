@@ -45,7 +45,7 @@ func (k *Kernel) searchMissing(fresh []*module, dirs []Source) ([]*module, error
 		if len(add) == 0 {
 			return append(initOrder(found), fresh...), nil
 		}
-		more, err := read(add, newMemory, false, k.far)
+		more, err := read(add, newMemory, false, k.far, nil)
 		if err != nil {
 			return nil, err
 		}

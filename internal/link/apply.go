@@ -23,6 +23,7 @@ type target struct {
 	defined      bool // own is valid
 	absent       bool
 	other        bool // a function of another module
+	distant      bool // a branch goes through the veneer
 }
 
 // applier is one run of Apply.
@@ -216,19 +217,16 @@ func (a *applier) branch(f *fixup, in *reloc.Inputs, id NameID, sh *shape, t *ta
 	if !a.aligned(f, t.branch+uint64(sh.into)) {
 		return
 	}
-	if slot == 0 {
-		a.put(f, in)
-		return
-	}
 	at := f.base + sh.start
 	site := Site{Addr: at, Slot: slot, Name: id, Form: sh.form}
-	if a.far != nil && a.far[id] != 0 {
+	// A veneer leads to what the name means, so not to somewhere inside of it.
+	if a.far != nil && a.far[id] != 0 && t == &a.targets[id] && sh.into == 0 && t.branch&a.mask == 0 {
 		site.Veneer = a.in.At[Text] + a.veneers[a.far[id]-1].off
 		if !sh.form.InReach(at, t.branch) {
-			in.S, in.L = site.Veneer, site.Veneer
+			in.S, in.L, t.distant = site.Veneer, site.Veneer, true
 		}
 	}
-	if a.put(f, in) {
+	if a.put(f, in) && slot != 0 {
 		a.res.Sites = append(a.res.Sites, site)
 	}
 }
@@ -294,9 +292,10 @@ func (a *applier) outOfRange(f *fixup, v int64) {
 	a.fail(f, diag.ErrRange, "relocation out of range: %#x is not in %s", v, reloc.RangeText(f.row))
 }
 
-// aligned reports a target at which no instruction can start.
+// aligned reports a target at which no instruction can start. A static link drops the
+// low bits, as aaelf64 5.7.6 has it for these fields and GNU ld and lld do.
 func (a *applier) aligned(f *fixup, to uint64) bool {
-	if to&a.mask == 0 {
+	if to&a.mask == 0 || a.in.Static {
 		return true
 	}
 	a.fail(f, diag.ErrAlign, "its target is at %#x, no address of an instruction", to)
@@ -335,20 +334,20 @@ func (a *applier) fillGOT() {
 	}
 }
 
-// fillVeneers writes the veneers of names that follow a slot; each is a site. The
-// others stay traps.
+// fillVeneers writes the veneers of names that follow a slot; each is a site. Of the
+// others it writes those that a branch goes through, the rest stay traps.
 func (a *applier) fillVeneers() {
-	if a.in.Static {
-		return
-	}
 	for _, v := range a.veneers {
 		t := &a.targets[v.name]
-		if t.slot == 0 || t.absent {
+		if t.slot == 0 && (!t.distant || v.obj >= 0) || t.absent {
 			continue
 		}
 		at := a.in.At[Text] + v.off
 		if !insn.FarJump.Encode(a.out[Text][v.off:], at, t.branch) {
 			continue // no address of an instruction, which whoever wanted to go there has reported
+		}
+		if t.slot == 0 {
+			continue
 		}
 		a.res.Sites = append(a.res.Sites, Site{Addr: at, Slot: t.slot, Name: v.name, Form: insn.FarJump})
 	}

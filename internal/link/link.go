@@ -43,6 +43,7 @@ type Unit struct {
 	Private []string          // names kept to the module
 	Static  bool              // for a static link: no super_ symbols, and a refinement is an ordinary definition
 	Far     bool              // text may be longer than a branch reaches: reserve veneers for every called name
+	Distant map[string]bool   // names that may lie out of a branch's reach: reserve veneers for those that are called
 }
 
 // Bind says what the references of a module to one of its names mean.

@@ -90,7 +90,7 @@ func (g *gatherer) tooMany(what string) {
 func (g *gatherer) scan() {
 	g.slots = map[gotSlot]int32{}
 	g.vindex = map[veneerKey]int32{}
-	if g.unit.Far {
+	if g.unit.Far || len(g.unit.Distant) > 0 {
 		g.far = make([]int32, len(g.Names))
 	}
 	g.stubs = map[symRef]int{}
@@ -208,8 +208,8 @@ func readImplicit(m arch.Machine, row *reloc.Row, s *elfload.Section, r *elfload
 }
 
 // wantVeneers reserves what a branch may need: a veneer near a short branch to a
-// name that can switch, and one of the module's for any name that is called, used
-// only if the arena's text is longer than a branch reaches.
+// name that can switch, and one of the module's for any name that is called and may
+// lie further away than a branch reaches.
 func (g *gatherer) wantVeneers(use Uses, key veneerKey) {
 	if b := g.Names[key.name].Bind; b != Stack && b != Super {
 		return
@@ -219,7 +219,7 @@ func (g *gatherer) wantVeneers(use Uses, key veneerKey) {
 		if _, ok := g.vindex[key]; !ok {
 			g.vindex[key] = g.addVeneer(key)
 		}
-	case use == UsedByBranch && g.unit.Far && g.far[key.name] == 0:
+	case use == UsedByBranch && (g.unit.Far || g.unit.Distant[g.Names[key.name].Name]) && g.far[key.name] == 0:
 		g.far[key.name] = g.addVeneer(veneerKey{-1, 0, key.name}) + 1
 	}
 }

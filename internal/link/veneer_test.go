@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"klink/internal/insn"
 	"klink/internal/link"
 	"klink/internal/testing/objbuild"
 )
@@ -65,8 +66,34 @@ func TestFarVeneers(t *testing.T) {
 	wantLines(t, err, `a.o:(.text+0x0): R_AARCH64_CALL26 against "f": relocation out of range: 0x8000000 is not in [-0x8000000, 0x8000000)`)
 }
 
-// TestFarTraps: the veneer of a name that follows no slot stays a trap, and so does
-// every veneer of a static link.
+// TestDistant: a branch to a name that follows no slot goes through its veneer as well when
+// it is out of reach, and nothing is a site; a target that is no instruction's has none.
+func TestDistant(t *testing.T) {
+	u := unit(t, far())
+	u.Distant = map[string]bool{"f": true}
+	m := gather(t, u)
+	if v := m.Veneers(); len(v) != 1 || m.Names[v[0].Name].Name != "f" || v[0].Off != 16 {
+		t.Fatalf("veneers: %+v", v)
+	}
+	for _, static := range []bool{false, true} {
+		im, err := apply(m, blocks, map[string]link.Answer{"f": {Branch: textAt + 1<<40}, "g": {Branch: textAt}}, static)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hex.EncodeToString(im.out[link.Text][:8]); got != "04000094"+"03000014" || len(im.sites) != 0 {
+			t.Errorf("static %v: %s, %d sites", static, got, len(im.sites))
+		}
+		if to, ok := insn.FarJump.Target(im.out[link.Text][16:], textAt+16); !ok || to != textAt+1<<40 {
+			t.Errorf("static %v: the veneer leads to %#x", static, to)
+		}
+	}
+	_, err := apply(m, blocks, map[string]link.Answer{"f": {Branch: textAt + 1<<40 + 2}, "g": {Branch: textAt}}, true)
+	wantLines(t, err, `a.o:(.text+0x0): R_AARCH64_CALL26 against "f": relocation out of range: 0x10000000002 is not in [-0x8000000, 0x8000000)`,
+		`a.o:(.text+0x4): R_AARCH64_JUMP26 against "f": relocation out of range: 0xfffffffffe is not in [-0x8000000, 0x8000000)`)
+}
+
+// TestFarTraps: a veneer that nothing goes through stays a trap: of a name that follows no
+// slot, and in a static link.
 func TestFarTraps(t *testing.T) {
 	u := unit(t, far())
 	u.Far = true
