@@ -11,6 +11,8 @@
 #   apt_missing PKG...     print PKG and all they depend on, as far as the machine lacks it
 #   apt_search REGEX       print the names of packages that match, oldest version first
 #   apt_unpack DEST PKG... download each package and unpack it into DEST; $apt_sha256 is the last one's
+#   apt_open_source CACHE [SUITE]  the same as apt_open for source packages, then
+#   apt_source DEST PKG            download a source package's files into DEST
 #
 # The caller sets $me, the name in front of each message. A failure ends the
 # script with one line.
@@ -73,12 +75,16 @@ apt_open() {
 	# shellcheck disable=SC1091 # there is one on any Debian
 	_codename=$(. /etc/os-release 2>/dev/null && printf %s "${VERSION_CODENAME-}")
 	if [ "${2-}" = "$_codename" ]; then set -- "$1"; fi
-	apt=$1/apt${2:+-$2}
+	apt=$1/apt${2:+-$2}${apt_types:+-source}
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/parts" || die "cannot write $apt"
 	rm -f "$apt"/parts/*
 	apt_sources "${2-}" >"$apt/sources.list"
 	if ! [ -s "$apt/sources.list" ] && ! ls "$apt"/parts/*.sources >/dev/null 2>&1; then
 		apt_default_sources "${2-}" >"$apt/sources.list"
+	fi
+	# Lists of sources in place of those of programs, from the same archives.
+	if [ -n "${apt_types-}" ]; then
+		sed -i 's/^deb /deb-src /; s/^Types:.*/Types: deb-src/' "$apt/sources.list" $(ls "$apt"/parts/*.sources 2>/dev/null)
 	fi
 	# The machine's hooks and its list of architectures must not apply here.
 	# The proxy and the certificates that it configures do.
@@ -116,6 +122,12 @@ apt_open() {
 	CONF
 	# A day-old list still names packages that the archive keeps.
 	if [ -z "$(find "$apt/updated" -mmin -1440 2>/dev/null)" ]; then apt_update; fi
+}
+
+apt_open_source() {
+	apt_types=deb-src
+	apt_open "$@"
+	apt_types=
 }
 
 apt_update() {
@@ -179,4 +191,14 @@ apt_unpack() {
 		dpkg-deb -x "$_deb" "$_dest" || die "cannot unpack ${_deb##*/}"
 		rm -rf "$apt/debs"
 	done
+}
+
+# apt checks each file against the archive's signed list of sources; here once more.
+apt_source() {
+	mkdir -p "$1" || die "cannot write $1"
+	(cd "$1" && { apt_run --download-only source "$2" || { apt_update && apt_run --download-only source "$2"; }; }) ||
+		die "cannot fetch the source of $2: $(apt_reason)"
+	(cd "$1" && sed -n '/^Checksums-Sha256:/,/^[^ ]*:$/s/^ \([0-9a-f]\{64\}\) [0-9]* /\1  /p' ./*.dsc | sha256sum -c --ignore-missing --strict --quiet) >&2 ||
+		die "a file of the source of $2 has another SHA-256 than its .dsc says"
+	(cd "$1" && sha256sum "${2}"_*) | sed "s/^/$me: sha256 /" >&2
 }

@@ -4,6 +4,7 @@
 #   tools.sh ld-arm64    aarch64-linux-gnu-ld, the oracle of aarch64's bytes
 #   tools.sh compilers   what `make objs` uses: gcc and g++ for both machines, clang, rustc
 #   tools.sh bench       ld.lld and llvm-jitlink, to compare speed with
+#   tools.sh rare        llvm-mc, yaml2obj and ld.lld of LLVM 19, each with -19 behind its name
 #   tools.sh vm [VER]    qemu-system-aarch64, and below tools/vm Linux for it: "linux", the
 #                        newest at hand, or "linux-VER", one whose version begins with VER
 #   tools.sh env         print the shell lines that put the tools on PATH
@@ -117,6 +118,16 @@ bench_jitlink() {
 	brought jitlink
 }
 
+rare() {
+	[ -f "$tools/rare.stamp" ] && return
+	bring rare llvm-19 lld-19 || return 0
+	for _n in llvm-mc yaml2obj llvm-objcopy ld.lld; do
+		wrap "$_n-19" "usr/lib/llvm-19/bin/$_n"
+		"$tools/bin/$_n-19" --version >/dev/null || die "$tools/bin/$_n-19 does not run"
+	done
+	brought rare
+}
+
 compilers() {
 	[ -f "$tools/compilers.stamp" ] && return
 	set -- gcc-aarch64-linux-gnu g++-aarch64-linux-gnu clang rustc
@@ -191,10 +202,11 @@ case ${1-} in
 ld-arm64) ld_arm64 ;;
 compilers) compilers ;;
 bench) bench ;;
+rare) rare ;;
 vm) vm "${2-}" ;;
 env) env_lines ;;
 *)
-	printf 'usage: tools.sh ld-arm64|compilers|bench|vm [VERSION]|env\n' >&2
+	printf 'usage: tools.sh ld-arm64|compilers|bench|rare|vm [VERSION]|env\n' >&2
 	exit 2
 	;;
 esac
