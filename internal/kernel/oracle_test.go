@@ -19,6 +19,8 @@ var refusedFixtures = map[string]string{
 	"alias_record/short":         "no multiple of an alias record's",
 	"layers/three":               "is not a function of this module",
 	"module/two":                 "more than one MODULE record",
+	"tls/extern":                 "(TLS) is not supported",
+	"tls/extern_pic":             "(TLS) is not supported",
 	"tls/tls":                    "(TLS) is not supported",
 	"tls/tls_pic":                "(TLS) is not supported",
 	"visibility/user":            "a hidden symbol that its module does not define",
