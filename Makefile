@@ -118,6 +118,12 @@ depends: ## load each Linux module with what it depends on, both machines, and c
 	@scripts/corpus.sh fetch linux-cloud linux-headers
 	@$(GO) run ./internal/testing/depends $(foreach m,amd64 arm64,linux-cloud-$(m)=$(KLINK_CACHE)/corpus/linux-cloud/$(m),$(KLINK_CACHE)/corpus/linux-headers/$(m)/Module.symvers)
 
+.PHONY: corpus-rare
+corpus-rare: tools ## the same with the rare relocation types: the assemblers' and linkers' own tests, and every field's edges
+	@scripts/rare.sh fetch
+	@scripts/tools.sh rare
+	@eval "$$(scripts/tools.sh env)" && $(GO) run ./internal/testing/rare $(KLINK_CACHE)/corpus/rare && $(GO) run ./internal/testing/probes
+
 .PHONY: hammer
 hammer: ## call through every kind of site while modules come and go, HAMMER_SECONDS long
 	@$(GO) run ./internal/testing/hammer -seconds $(HAMMER_SECONDS) -threads $(HAMMER_THREADS) -seed $(HAMMER_SEED)

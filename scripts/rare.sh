@@ -21,7 +21,6 @@ llvm() {
 	set -- "$1" "$2"/llvm-toolchain-19_*.orig.tar.xz
 	tar -xJf "$2" -C "$1" --strip-components=1 --wildcards \
 		'*/llvm/test/ExecutionEngine/JITLink/*' '*/llvm/test/ExecutionEngine/RuntimeDyld/*' \
-		'*/llvm/test/MC/X86/*' '*/llvm/test/MC/AArch64/*' '*/llvm/test/MC/ELF/*' \
 		'*/lld/test/ELF/*' '*/llvm/LICENSE.TXT'
 }
 
@@ -32,7 +31,7 @@ binutils() {
 		'*/gas/testsuite/gas/aarch64/*' '*/gas/testsuite/gas/i386/*' '*/gas/testsuite/gas/elf/*' '*/COPYING3'
 }
 
-# source NAME PKG: corpus/rare/NAME, out of the source package.
+# source_of NAME PKG: corpus/rare/NAME, out of the source package.
 source_of() {
 	[ -f "$rare/$1.stamp" ] && return
 	if [ -z "${apt-}" ]; then apt_open_source "$cache" bookworm; fi

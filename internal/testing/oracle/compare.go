@@ -275,13 +275,18 @@ func (c *comparison) link(ctx context.Context) error {
 }
 
 // settle takes from ld's copy what two linkers may do in ways of their own: an IFUNC
-// becomes an absolute symbol, its stub's address, and a branch that must become a NOP
-// is one already and has no relocation.
+// becomes an ordinary symbol at its stub's address, and a branch that must become a NOP
+// is one already and has no relocation. The symbol stays in its section, wherever its
+// value leads: GNU ld for aarch64 crashes over a branch to a local absolute one.
 func (c *comparison) settle(neutral []byte) error {
 	le := binary.LittleEndian
 	for i, addr := range c.stubs {
 		sym := neutral[c.obj.symtab+uint64(i)*symSize:]
 		sym[symInfo] = sym[symInfo]&0xf0 | byte(elf.STT_FUNC)
+		if base, ok := c.at[int(c.obj.symbols[i].Section)]; ok {
+			le.PutUint64(sym[symValue:], addr-base)
+			continue
+		}
 		le.PutUint16(sym[symShndx:], uint16(elf.SHN_ABS))
 		le.PutUint64(sym[symValue:], addr)
 	}

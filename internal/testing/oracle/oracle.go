@@ -220,7 +220,7 @@ func (l Linker) run(ctx context.Context, neutral []byte, script string) (*elf.Fi
 	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, "", fmt.Errorf("%s's output: %w", l.Path, err)
+		return nil, "", fmt.Errorf("%s's output: %w: %s", l.Path, errors.Join(err, runErr), firstLines(string(log), 5))
 	}
 	return f, string(log), nil
 }

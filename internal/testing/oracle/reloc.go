@@ -28,6 +28,7 @@ type slotRule struct {
 	mask uint64 // the bits that differ from linker to linker
 	part part   // what the field gives
 	addr func(v int64, r reloc, p, g uint64) uint64
+	lane uint // of a group: which of the four
 }
 
 // part is how much of a slot's address one field gives.
@@ -37,38 +38,62 @@ const (
 	whole part = iota // all of it
 	page              // bits 12 and up; the rest is another field's
 	low               // bits 0 to 11
+	group             // 16 bits of its distance from the GOT
 )
 
 const all32, all64 = 0xffffffff, 0xffffffffffffffff
 
 var amd64Slots = map[uint32]slotRule{
-	uint32(elf.R_X86_64_GOT32):         {4, all32, whole, fromGOT},
-	uint32(elf.R_X86_64_GOT64):         {8, all64, whole, fromGOT},
-	uint32(elf.R_X86_64_GOTPLT64):      {8, all64, whole, fromGOT},
-	uint32(elf.R_X86_64_GOTPCREL):      {4, all32, whole, fromPlace},
-	uint32(elf.R_X86_64_GOTPCRELX):     {4, all32, whole, fromPlace},
-	uint32(elf.R_X86_64_REX_GOTPCRELX): {4, all32, whole, fromPlace},
-	uint32(elf.R_X86_64_GOTPCREL64):    {8, all64, whole, fromPlace},
+	uint32(elf.R_X86_64_GOT32):         {size: 4, mask: all32, part: whole, addr: fromGOT},
+	uint32(elf.R_X86_64_GOT64):         {size: 8, mask: all64, part: whole, addr: fromGOT},
+	uint32(elf.R_X86_64_GOTPLT64):      {size: 8, mask: all64, part: whole, addr: fromGOT},
+	uint32(elf.R_X86_64_GOTPCREL):      {size: 4, mask: all32, part: whole, addr: fromPlace},
+	uint32(elf.R_X86_64_GOTPCRELX):     {size: 4, mask: all32, part: whole, addr: fromPlace},
+	uint32(elf.R_X86_64_REX_GOTPCRELX): {size: 4, mask: all32, part: whole, addr: fromPlace},
+	uint32(elf.R_X86_64_GOTPCREL64):    {size: 8, mask: all64, part: whole, addr: fromPlace},
 }
 
 var arm64Slots = map[uint32]slotRule{
-	uint32(elf.R_AARCH64_GOT_LD_PREL19): {4, 0x00ffffe0, whole, func(v int64, _ reloc, p, _ uint64) uint64 {
+	uint32(elf.R_AARCH64_GOT_LD_PREL19): {size: 4, mask: 0x00ffffe0, part: whole, addr: func(v int64, _ reloc, p, _ uint64) uint64 {
 		return p + uint64(int64(int32(uint32(v)<<8)>>13)<<2)
 	}},
-	uint32(elf.R_AARCH64_ADR_GOT_PAGE): {4, 0x60ffffe0, page, func(v int64, _ reloc, p, _ uint64) uint64 {
+	uint32(elf.R_AARCH64_ADR_GOT_PAGE): {size: 4, mask: 0x60ffffe0, part: page, addr: func(v int64, _ reloc, p, _ uint64) uint64 {
 		w := uint32(v)
 		imm := int64(int32((w>>5&0x7ffff<<2|w>>29&3)<<11)) >> 11
 		return p&^0xfff + uint64(imm<<12)
 	}},
-	uint32(elf.R_AARCH64_LD64_GOT_LO12_NC): {4, 0x003ffc00, low, func(v int64, _ reloc, _, _ uint64) uint64 {
+	uint32(elf.R_AARCH64_LD64_GOT_LO12_NC): {size: 4, mask: 0x003ffc00, part: low, addr: func(v int64, _ reloc, _, _ uint64) uint64 {
 		return uint64(v) >> 10 & 0xfff << 3
 	}},
-	uint32(elf.R_AARCH64_LD64_GOTPAGE_LO15): {4, 0x003ffc00, whole, func(v int64, _ reloc, _, g uint64) uint64 {
+	uint32(elf.R_AARCH64_LD64_GOTPAGE_LO15): {size: 4, mask: 0x003ffc00, part: whole, addr: func(v int64, _ reloc, _, g uint64) uint64 {
 		return g&^0xfff + uint64(v)>>10&0xfff<<3
 	}},
-	uint32(elf.R_AARCH64_LD64_GOTOFF_LO15): {4, 0x003ffc00, whole, func(v int64, _ reloc, _, g uint64) uint64 {
+	uint32(elf.R_AARCH64_LD64_GOTOFF_LO15): {size: 4, mask: 0x003ffc00, part: whole, addr: func(v int64, _ reloc, _, g uint64) uint64 {
 		return g + uint64(v)>>10&0xfff<<3
 	}},
+}
+
+// The types of aarch64 without a name in debug/elf: MOVW_GOTOFF_G0 to G3, each but the last
+// also as _NC (aaelf64, "GOT-relative").
+const movwGOTOff, movwGOTOffLast = 300, 306
+
+func init() {
+	for typ := uint32(movwGOTOff); typ <= movwGOTOffLast; typ++ {
+		arm64Slots[typ] = slotRule{
+			size: 4, mask: 0x401fffe0, part: group, lane: uint(typ-movwGOTOff) / 2,
+			addr: func(v int64, _ reloc, _, _ uint64) uint64 { return uint64(v) >> 5 & 0xffff },
+		}
+	}
+}
+
+// fits says that a word is a MOVZ, MOVN or MOVK of a distance's part.
+func (rule slotRule) fits(word int64, distance uint64) bool {
+	const opcode, movn = 0x60000000, 0
+	imm := uint64(word) >> 5 & 0xffff
+	if word&opcode == movn {
+		imm ^= 0xffff
+	}
+	return imm == distance>>(16*rule.lane)&0xffff
 }
 
 func fromGOT(v int64, r reloc, _, g uint64) uint64   { return g + uint64(v-r.addend) }

@@ -33,6 +33,9 @@ func (c *comparison) follow(r reloc, rule slotRule, name string, got []byte) {
 		key.addend = r.addend
 	}
 	switch rule.part {
+	case group:
+		c.result.Followed++
+		c.some(key, half{addr, where}, func(slot uint64) bool { return rule.fits(v, slot-uint64(c.got.Addr)) })
 	case page:
 		c.pages[key] = append(c.pages[key], half{addr, where})
 	case low:
@@ -89,14 +92,14 @@ func (c *comparison) address(key slotKey) (uint64, error) {
 }
 
 // halves puts the pages and low parts of each slot together: any page with any
-// low part must give the slot.
+// low part must give the slot. A half whose other half the object does not have must be
+// that of a slot which holds the address.
 func (c *comparison) halves() {
 	for _, key := range sortedKeys(c.pages) {
 		for _, p := range c.pages[key] {
 			c.result.Followed++
 			if len(c.lows[key]) == 0 {
-				p.where.Want, p.where.Got = "a low part of the same symbol", "none"
-				c.differ(p.where)
+				c.some(key, p, func(slot uint64) bool { return slot&^0xfff == p.value })
 			}
 			for _, l := range distinct(c.lows[key]) {
 				c.slot(p.value+l.value, key, p.where)
@@ -108,13 +111,31 @@ func (c *comparison) halves() {
 		for _, l := range c.lows[key] {
 			c.result.Followed++
 			if len(pages) == 0 {
-				l.where.Want, l.where.Got = "a page of the same symbol", "none"
-				c.differ(l.where)
+				c.some(key, l, func(slot uint64) bool { return slot&0xfff == l.value })
 			} else {
 				c.slot(pages[0].value+l.value, key, l.where)
 			}
 		}
 	}
+}
+
+// some requires that one of the slots that match holds key's address.
+func (c *comparison) some(key slotKey, h half, match func(slot uint64) bool) {
+	want, err := c.address(key)
+	if err != nil {
+		h.where.Want, h.where.Got = err.Error(), fmt.Sprintf("0x%x", h.value)
+		c.differ(h.where)
+		return
+	}
+	for at := 0; at+8 <= len(c.gotBytes); at += 8 {
+		slot := uint64(c.got.Addr) + uint64(at)
+		if match(slot) && binary.LittleEndian.Uint64(c.gotBytes[at:]) == want {
+			c.reached[slot] = true
+			return
+		}
+	}
+	h.where.Want, h.where.Got = fmt.Sprintf("part of the address of a slot that holds 0x%x", want), fmt.Sprintf("0x%x", h.value)
+	c.differ(h.where)
 }
 
 func sortedKeys(m map[slotKey][]half) []slotKey {

@@ -155,11 +155,14 @@ func (p *probe) klinkSays(static bool) (string, error) {
 
 // answer reads the field out of a linked file.
 func (p *probe) answer(path, section string) (string, error) {
-	f, err := elf.Open(path)
+	file, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	f, err := elf.NewFile(bytes.NewReader(file))
+	if err != nil {
+		return "", err
+	}
 	s := f.Section(section)
 	if s == nil || s.Addr != base {
 		return "", fmt.Errorf("%s: no section %s at %#x", path, section, uint64(base))
