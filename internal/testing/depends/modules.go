@@ -44,7 +44,7 @@ func readModule(file string) (*linuxModule, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	m := &linuxModule{name: strings.TrimSuffix(filepath.Base(file), ".ko"), machine: arch.Machine(f.Machine), calls: map[string]bool{}}
 	info := f.Section(".modinfo")
 	if info == nil {

@@ -90,7 +90,7 @@ func (e *expected) test(m *maker, name string, d *dfile) error {
 	out := filepath.Join(tmp, "a.o")
 	l := &lit{ctx: m.ctx, dir: tmp, cwd: tmp}
 	if _, ok, err := l.tool(m.tools["as"], append(slices.Clone(d.sources[0].as), "-o", out, d.sources[0].path), nil); err != nil || !ok {
-		return fmt.Errorf("not assembled: %v %v", err, l.failed)
+		return fmt.Errorf("not assembled: %s %v", fmt.Sprint(err), l.failed)
 	}
 	raw, err := os.ReadFile(out)
 	if err != nil {

@@ -342,7 +342,7 @@ func (c *checker) checkEntries() {
 			continue
 		}
 		if to, err := c.mem.jump(c.machine, at, skip); c.err == nil && (err != nil || to != c.address(p)) {
-			c.err = fmt.Errorf("%s: its entry at %#x leads to %#x, want %#x, %s (%v)", name, at, to, c.address(p), nameOf(p), err)
+			c.err = fmt.Errorf("%s: its entry at %#x leads to %#x, want %#x, %s (%s)", name, at, to, c.address(p), nameOf(p), fmt.Sprint(err))
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (d *driver) run(steps int) error {
 		}
 	}
 	if rest := slices.Clone(d.world.mods[1:]); len(rest) > 0 {
-		if err := d.host.unload(rest, true); err != nil {
+		if err := d.unload(rest, true); err != nil {
 			return fmt.Errorf("the last unload: %w", err)
 		}
 	}
@@ -105,7 +105,7 @@ func (d *driver) loadSome(step int) error {
 			batch = append(batch, d.world.mods[1])
 		}
 	}
-	if err := d.host.load(batch, d.rng.IntN(6) == 0); err != nil {
+	if err := d.load(batch, d.rng.IntN(6) == 0); err != nil {
 		return fmt.Errorf("load of %d modules from %s on, number %d: %w", len(batch), batch[0].name, step, err)
 	}
 	return nil
@@ -161,7 +161,7 @@ func (d *driver) unloadSome() error {
 			}
 		}
 	}
-	if err := d.host.unload(leaving, d.rng.IntN(6) == 0); err != nil {
+	if err := d.unload(leaving, d.rng.IntN(6) == 0); err != nil {
 		return fmt.Errorf("unload of %d modules, %s first: %w", len(leaving), leaving[0].name, err)
 	}
 	return nil

@@ -106,7 +106,7 @@ func (m *module) super(name string) string {
 // module's own definition.
 func (m *module) follows(o *object, r *reference) bool {
 	of, own := m.offers[r.name]
-	return r.name != "_GLOBAL_OFFSET_TABLE_" && !(own && (o.secs[r.sec].own || r.into(o.machine) != 0 && !of.data))
+	return r.name != "_GLOBAL_OFFSET_TABLE_" && (!own || !o.secs[r.sec].own && (r.into(o.machine) == 0 || of.data))
 }
 
 // place is one provider in a stack.

@@ -21,7 +21,7 @@ func (d *driver) provoke() error {
 		if len(wrong) == 0 {
 			return nil
 		}
-		return d.host.load(wrong[:1], true)
+		return d.load(wrong[:1], true)
 	}
 	layers := slices.DeleteFunc(d.absentOnes(d.extra, len(d.extra)), func(m *module) bool { return !strings.HasPrefix(m.name, "layer") })
 	for _, l := range layers {
@@ -30,11 +30,11 @@ func (d *driver) provoke() error {
 		i := slices.IndexFunc(d.mods, func(m *module) bool { return m.gives(symbol) })
 		switch {
 		case len(list) == 0 && (i < 0 || d.rng.IntN(2) == 0): // nothing to refine
-			return d.host.load([]*module{l}, true)
+			return d.load([]*module{l}, true)
 		case len(list) == 0: // or not yet
-			return d.host.load([]*module{l, d.mods[i]}, true)
+			return d.load([]*module{l, d.mods[i]}, true)
 		case len(list) == 1 && list[0].by != d.kernel: // its only provider leaves
-			if err := d.host.load([]*module{l}, false); err != nil {
+			if err := d.load([]*module{l}, false); err != nil {
 				return err
 			}
 			return d.host.unload([]*module{list[0].by}, true)
@@ -71,7 +71,7 @@ func (d *driver) provokeData() error {
 		}
 		batch = append(batch, m)
 	}
-	if err := d.host.load(batch, true); err != nil {
+	if err := d.load(batch, true); err != nil {
 		return err
 	}
 	return d.host.unload(batch[:1], true)
