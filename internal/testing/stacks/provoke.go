@@ -37,7 +37,7 @@ func (d *driver) provoke() error {
 			if err := d.load([]*module{l}, false); err != nil {
 				return err
 			}
-			return d.host.unload([]*module{list[0].by}, true)
+			return d.unload([]*module{list[0].by}, true)
 		}
 	}
 	return nil
@@ -74,5 +74,5 @@ func (d *driver) provokeData() error {
 	if err := d.load(batch, true); err != nil {
 		return err
 	}
-	return d.host.unload(batch[:1], true)
+	return d.unload(batch[:1], true)
 }
