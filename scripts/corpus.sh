@@ -122,7 +122,11 @@ fetch() {
 	for _name; do
 		[ "$_name" != compilers ] || "$(dirname "$0")/corpus-cc.sh" "$corpus/compilers"
 	done
-	apt_lock "$cache"
+	# Who only looks waits for nobody.
+	for _name; do
+		[ "$_name" = compilers ] || [ -f "$corpus/$_name/amd64/packages" ] && [ -f "$corpus/$_name/arm64/packages" ] || _missing=$_name
+	done
+	[ -z "${_missing-}" ] || apt_lock "$cache"
 	for _name; do
 		for _m in amd64 arm64; do
 			# The headers are those of the modules that are here.
