@@ -32,6 +32,7 @@ excluded() {
 		internal/kernel | ^TestEveryByte$ | compares with GNU ld
 		internal/kpi | ^TestCompile | compiles with gcc
 		internal/kernel | ^TestLines$ | compares with addr2line
+		internal/testing/corpus | all | compares with GNU ld
 		internal/testing/layers | all | asks Go what imports what
 		internal/testing/oracle | all | compares with GNU ld
 		internal/testing/stacks | ^TestChoices$ | compares with GNU ld

@@ -162,7 +162,11 @@ func (a *applier) local(f *fixup, in *reloc.Inputs) {
 		sym := &f.o.Symbols[f.r.Sym]
 		if sym.Where == elfload.InSection && f.o.discarded(sym.Section) {
 			if !unwindSection(f.s) {
-				a.fail(f, diag.ErrUndefined, "its section was discarded: another object of the module has the same COMDAT group")
+				why := "another object of the module has the same COMDAT group"
+				if f.o.Sections[sym.Section].Flags&elfload.Exclude != 0 {
+					why = "it is not to be loaded (SHF_EXCLUDE)"
+				}
+				a.fail(f, diag.ErrUndefined, "its section was discarded: %s", why)
 			}
 			clear(f.dst[f.r.Offset:][:f.row.Width]) // a table about code that is not there
 			return

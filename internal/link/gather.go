@@ -107,10 +107,11 @@ func (g *gatherer) keepSections(objects []*elfload.Object) {
 	}
 }
 
-// discarded says that section i of the object is a dropped COMDAT member.
+// discarded says that section i of the object would be loaded, but is a dropped COMDAT
+// member, or is for the linker's eyes only (SHF_EXCLUDE): nobody can refer to what is there.
 func (o *object) discarded(i uint32) bool {
 	s := &o.Sections[i]
-	return s.Flags&elfload.Alloc != 0 && s.Group >= 0 && !o.places[i].kept
+	return s.Flags&elfload.Alloc != 0 && (s.Group >= 0 || s.Flags&elfload.Exclude != 0) && !o.places[i].kept
 }
 
 // intern returns the id of a name, making it if it is new.

@@ -131,6 +131,15 @@ func TestComdat(t *testing.T) {
 	wantLines(t, linkError(t, unit(t, comdat(".rodata"), comdat(".rodata")), nil),
 		`b.o:(.rodata+0x0): R_X86_64_64 against "helper": its section was discarded: another object of the module has the same COMDAT group`)
 
+	aside := func(of string) link.Unit { // what is in a section that is not to be loaded: SHF_EXCLUDE is 1 << 31
+		return unit(t, amd64().Text(".aside", make([]byte, 4)).With(func(s *objbuild.Section) { s.Flags |= 1 << 31 }).
+			Local("l", 0, 4).Global("g", 0, 4).Rodata(".rodata", make([]byte, 8)).Reloc(0, x64, of, 0))
+	}
+	wantLines(t, linkError(t, aside("l"), nil), `a.o:(.rodata+0x0): R_X86_64_64 against "l": its section was discarded: it is not to be loaded (SHF_EXCLUDE)`)
+	if n := name(t, gather(t, aside("g")), "g"); n.Offered || n.Bind != link.Stack || n.Uses == 0 {
+		t.Errorf("g is for others to give: %+v", n)
+	}
+
 	strong := amd64().Text(".text.g", make([]byte, 4)).Global("g", 0, 4).Group("g", true, ".text.g")
 	if n := name(t, gather(t, unit(t, strong)), "g"); n.Kind != aliasstack.Default {
 		t.Errorf("functions of a COMDAT group are defaults: %+v", n)

@@ -23,10 +23,13 @@ const (
 	relaSize, relaInfo                    = 24, 8
 )
 
+// shfExclude marks a section that no linker puts into a program (gABI; debug/elf lacks it).
+const shfExclude = elf.SectionFlag(1 << 31)
+
 // clearedFlags make a linker do more with a section than place and relocate it.
 const clearedFlags = uint64(elf.SHF_MERGE | elf.SHF_STRINGS | elf.SHF_GROUP | elf.SHF_LINK_ORDER |
 	1<<21 | // SHF_GNU_RETAIN
-	1<<31) // SHF_EXCLUDE
+	shfExclude)
 
 // plainTypes are sections that a linker treats by their type; they become
 // SHT_PROGBITS.

@@ -40,6 +40,16 @@ var rules = []struct{ text, name string }{
 	{"a big-endian ELF file", "big-endian"},
 	{"more than klink's limit", "size limit"},
 	{"only a linked program or shared object may have it", "dynamic relocation"},
+	{"(SHT_RELR or SHT_CREL)", "compact relocations"},
+	{"signed pointers", "signed pointers"},
+	{"both writable and executable", "writable text"},
+	{"unexpected instruction", "no such instruction"},
+	{"is not a multiple of", "misaligned"},
+	{"beyond the end of section", "beyond its section"},
+	{"the size is no multiple of a pointer's", "malformed"},
+	{"undefined, but local", "malformed"},
+	{"unknown binding", "malformed"},
+	{"unknown group flags", "malformed"},
 }
 
 // ruleOf returns the rule after which an object was refused; "" if it is none. Where there
@@ -61,6 +71,9 @@ func ruleOf(refusal error) string {
 	}
 	return rule
 }
+
+// noJudge is what counts objects that klink links, and GNU ld does not know how to.
+const noJudge = "linked, but GNU ld does not know a type"
 
 // outcome is what one object came to.
 type outcome struct {
@@ -89,6 +102,9 @@ func compare(ctx context.Context, path string) outcome {
 	}
 	if err != nil {
 		return outcome{err: err}
+	}
+	if st, err := os.Stat(path); err == nil && st.Size() > largest {
+		return outcome{refusal: errLarge, too: errLarge.Error()}
 	}
 	r := kernel.LinkRequest{
 		Modules: []kernel.ModuleSpec{{As: "m", Files: []kernel.Source{{Name: filepath.Base(path), Path: path}}}},
@@ -122,6 +138,11 @@ func compare(ctx context.Context, path string) outcome {
 	res, err := oracle.Compare(ctx, ld, path, filepath.Join(dir, "dump"))
 	return outcome{result: res, err: err}
 }
+
+// largest is the size of objects that are compared, bytes: a comparison has several copies.
+const largest = 256 << 20
+
+var errLarge = errors.New("too large to be compared here")
 
 // lower are places to try for objects whose fields are too narrow for addresses at the
 // usual place, or for the values that the test gives: a low base, every missing name near 0.
@@ -257,6 +278,8 @@ func (t *row) add(name string, o outcome) {
 			t.lines = append(t.lines, fmt.Sprintf("refused: %s: %s", name, strings.Join(diag.Lines(o.refusal), "\n\t")))
 		}
 		t.reasons[reason] = append(t.reasons[reason], name)
+	case o.err != nil && strings.Contains(o.err.Error(), "unrecognized relocation type"):
+		t.reasons[noJudge] = append(t.reasons[noJudge], name)
 	case o.err != nil:
 		t.different++
 		t.lines = append(t.lines, fmt.Sprintf("different: %s: %v", name, o.err))
