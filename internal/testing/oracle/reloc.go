@@ -110,13 +110,15 @@ func slots(m elf.Machine) map[uint32]slotRule {
 // fieldSizes are the widths of fields that are not 4 bytes.
 var fieldSizes = map[elf.Machine]map[uint32]int{
 	elf.EM_X86_64: {
-		uint32(elf.R_X86_64_64): 8, uint32(elf.R_X86_64_PC64): 8, uint32(elf.R_X86_64_GOTOFF64): 8,
+		uint32(elf.R_X86_64_NONE): 0,
+		uint32(elf.R_X86_64_64):   8, uint32(elf.R_X86_64_PC64): 8, uint32(elf.R_X86_64_GOTOFF64): 8,
 		uint32(elf.R_X86_64_GOTPC64): 8, uint32(elf.R_X86_64_PLTOFF64): 8, uint32(elf.R_X86_64_SIZE64): 8,
 		uint32(elf.R_X86_64_GOT64): 8, uint32(elf.R_X86_64_GOTPCREL64): 8, uint32(elf.R_X86_64_GOTPLT64): 8,
 		uint32(elf.R_X86_64_16): 2, uint32(elf.R_X86_64_PC16): 2,
 		uint32(elf.R_X86_64_8): 1, uint32(elf.R_X86_64_PC8): 1,
 	},
 	elf.EM_AARCH64: {
+		uint32(elf.R_AARCH64_NONE): 0, uint32(elf.R_AARCH64_NULL): 0,
 		uint32(elf.R_AARCH64_ABS64): 8, uint32(elf.R_AARCH64_PREL64): 8,
 		uint32(elf.R_AARCH64_ABS16): 2, uint32(elf.R_AARCH64_PREL16): 2,
 	},

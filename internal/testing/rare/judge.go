@@ -47,6 +47,8 @@ var rules = []struct{ text, name string }{
 	{"is not a multiple of", "misaligned"},
 	{"beyond the end of section", "beyond its section"},
 	{"the size is no multiple of a pointer's", "malformed"},
+	{"thread-local, but section", "TLS"},
+	{"leads back to itself", "malformed"},
 	{"undefined, but local", "malformed"},
 	{"unknown binding", "malformed"},
 	{"unknown group flags", "malformed"},

@@ -46,6 +46,10 @@ const emitRelocs = "emit-relocs"
 const format = "%-14s %-6s %8v %12v %8v %8v %10v  %s\n"
 
 func run(ctx context.Context, corpus, only string, verbose bool) error {
+	corpus, err := filepath.Abs(corpus) // assemblers run in folders of their own
+	if err != nil {
+		return err
+	}
 	fmt.Printf(format, "set", "machine", "objects", "relocations", "equal", "refused", "different", "refused because of")
 	bad := false
 	var report []string
