@@ -11,7 +11,7 @@
 #                   them, which is slower (default: cortex-a57, which has none of them)
 #   VM_LINUX=6.1    the newest kernel of that series; 6.1 lacks some of the walls (default: the
 #                   newest at hand). With a slash in it, a kernel's file name
-#   VM_MINUTES=25   the limit of everything; a package has ten of them
+#   VM_MINUTES=60   the limit of everything; a package has thirty of them
 #
 # Programs are built here and run there, as a user without rights, each in its package's
 # folder of a read-only copy of this tree. There is one processor: with more, this
@@ -43,7 +43,7 @@ excluded() {
 
 go=${GO:-go}
 cpu=${VM_CPU:-cortex-a57}
-minutes=${VM_MINUTES:-25}
+minutes=${VM_MINUTES:-60}
 export CGO_ENABLED=0
 # shellcheck disable=SC2086 # a list of patterns
 set -- ${VM_PKGS:-./internal/... ./cmd/...}
@@ -92,7 +92,7 @@ for p in $pkgs; do
 	[ "$skip" != all ] || continue
 	build="$build $p"
 	printf '%s\t%s' "$dir" "$vm/tests/${p##*/}.test" >>"$vm/programs"
-	printf '\t%s' -test.paniconexit0 -test.timeout=10m ${VM_RUN:+"-test.run=$VM_RUN"} \
+	printf '\t%s' -test.paniconexit0 -test.timeout=30m ${VM_RUN:+"-test.run=$VM_RUN"} \
 		${skip:+"-test.skip=$skip"} ${VM_ARGS-} >>"$vm/programs"
 	echo >>"$vm/programs"
 done
