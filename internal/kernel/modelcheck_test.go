@@ -102,6 +102,8 @@ func (w *world) checkUse(t *rapid.T, m *resident, i int, u use, veneers map[stri
 			w.entries[u.symbol] = w.Kernel.entries.at[slot]
 		}
 		return site
+	case absent && w.machine == arch.ARM64 && u.how == lea: // ADRP and ADD: the page of the place and no more (aaelf64 5.6.1)
+		want = at &^ 0xfff
 	case absent:
 	case m.named[u.symbol] != nil:
 		want = m.named[u.symbol].address(u.symbol)

@@ -24,6 +24,7 @@ type target struct {
 	absent       bool
 	other        bool // a function of another module
 	distant      bool // a branch goes through the veneer
+	unloaded     bool // the own definition lies where nothing is loaded
 }
 
 // applier is one run of Apply.
@@ -83,6 +84,7 @@ func (a *applier) resolve() {
 		t.own, t.size, t.defined = a.Own(NameID(i), a.in.At)
 		if n.Bind == Own || n.Bind == Special {
 			t.branch, t.addr, t.absent = t.own, t.own, !t.defined
+			t.unloaded = n.def.kind == defSymbol && !a.placed(n.def)
 			continue
 		}
 		ans := &a.in.Answers[i]
@@ -160,15 +162,8 @@ func (a *applier) section(oi, si int) {
 func (a *applier) local(f *fixup, in *reloc.Inputs) {
 	if f.r.Sym != 0 {
 		sym := &f.o.Symbols[f.r.Sym]
-		if sym.Where == elfload.InSection && f.o.discarded(sym.Section) {
-			if !unwindSection(f.s) {
-				why := "another object of the module has the same COMDAT group"
-				if f.o.Sections[sym.Section].Flags&elfload.Exclude != 0 {
-					why = "it is not to be loaded (SHF_EXCLUDE)"
-				}
-				a.fail(f, diag.ErrUndefined, "its section was discarded: %s", why)
-			}
-			clear(f.dst[f.r.Offset:][:f.row.Width]) // a table about code that is not there
+		if sym.Where == elfload.InSection && !f.o.places[sym.Section].kept {
+			a.unloaded(f, f.o, sym.Section)
 			return
 		}
 		in.S = a.symbolAddr(symRef{f.obj, f.r.Sym}, a.in.At)
@@ -183,10 +178,29 @@ func (a *applier) local(f *fixup, in *reloc.Inputs) {
 	a.put(f, in)
 }
 
+// unloaded applies a relocation against what lies in a section that has no place. An
+// unwind table is left with a 0, as one about code that is not there; anything else would
+// use an address that means nothing.
+func (a *applier) unloaded(f *fixup, o *object, section uint32) {
+	if !unwindSection(f.s) {
+		a.fail(f, diag.ErrUndefined, "%s", o.notLoaded(section))
+	}
+	clear(f.dst[f.r.Offset:][:f.row.Width])
+}
+
 // named applies a relocation against a name of the module.
 func (a *applier) named(f *fixup, in *reloc.Inputs, id NameID, own bool) {
 	t := &a.targets[id]
+	if t.unloaded {
+		d := a.Names[id].def
+		o := &a.objs[d.obj]
+		a.unloaded(f, o, o.Symbols[d.sym].Section)
+		return
+	}
 	in.S, in.L, in.Z = t.addr, t.addr, t.size
+	if t.absent && a.Machine == arch.ARM64 && f.row.Formula.FromPlace() {
+		in.S, in.L = in.P, in.P // aaelf64 5.6.1 on undefined weak symbols: the place itself
+	}
 	sh := shapeOf(a.Machine, f.row, f.s, &f.r)
 	slot := t.slot
 	switch {
@@ -312,6 +326,10 @@ func (a *applier) misfit(f *fixup, v reloc.Verdict) {
 	case reloc.OutOfSection:
 		a.fail(f, diag.ErrMalformed, "a field of %d bytes runs over the end of the section, %d bytes long", f.row.Width, f.s.Size)
 	default:
+		if f.r.Offset&a.mask != 0 {
+			a.fail(f, diag.ErrInsn, "no instruction can be at %#x, which is not a multiple of %d", f.r.Offset, a.mask+1)
+			return
+		}
 		lo := f.r.Offset - min(f.r.Offset, 3)
 		hi := min(f.r.Offset+uint64(f.row.Width), f.s.Size)
 		a.fail(f, diag.ErrInsn, "unexpected instruction: % x at %#x", f.s.Data[lo:hi], lo)

@@ -108,10 +108,21 @@ func (g *gatherer) keepSections(objects []*elfload.Object) {
 }
 
 // discarded says that section i of the object would be loaded, but is a dropped COMDAT
-// member, or is for the linker's eyes only (SHF_EXCLUDE): nobody can refer to what is there.
+// member, or is for the linker's eyes only (SHF_EXCLUDE): what is there is not defined.
 func (o *object) discarded(i uint32) bool {
 	s := &o.Sections[i]
 	return s.Flags&elfload.Alloc != 0 && (s.Group >= 0 || s.Flags&elfload.Exclude != 0) && !o.places[i].kept
+}
+
+// notLoaded says why section i, which has no place, has none: nobody can refer to it.
+func (o *object) notLoaded(i uint32) string {
+	switch s := &o.Sections[i]; {
+	case !o.discarded(i):
+		return "its section " + diag.Quote(s.Name) + " is not loaded: it is none of the program's memory (no SHF_ALLOC)"
+	case s.Flags&elfload.Exclude != 0:
+		return "its section was discarded: it is not to be loaded (SHF_EXCLUDE)"
+	}
+	return "its section was discarded: another object of the module has the same COMDAT group"
 }
 
 // intern returns the id of a name, making it if it is new.
@@ -256,8 +267,8 @@ func (g *gatherer) offers(id NameID, n *Name) bool {
 }
 
 // placed says that a symbol is loaded, or needs not be.
-func (g *gatherer) placed(d def) bool {
-	o := &g.objs[d.obj]
+func (m *Module) placed(d def) bool {
+	o := &m.objs[d.obj]
 	s := &o.Symbols[d.sym]
 	return s.Where == elfload.Absolute || o.places[s.Section].kept
 }

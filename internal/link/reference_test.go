@@ -17,7 +17,8 @@ const (
 	xGOTPC32, xPC64, xSIZE64, xGOTX, xRexGOTX     = 26, 24, 33, 41, 42
 	aABS64, aPREL32, aADRP, aADD, aTST, aCOND     = 257, 261, 275, 277, 279, 280
 	aJUMP, aCALL, aMovG1, aGOTPage, aGOTLo, aLo15 = 282, 283, 265, 311, 312, 313
-	aGOTPCREL32, aLDST64                          = 315, 286
+	aGOTPCREL32, aLDST64, aADR, aLIT              = 315, 286, 274, 273
+	aPrelG0, aPLT32                               = 287, 314
 )
 
 // refCase is one reference to the function f of another module.
@@ -198,8 +199,8 @@ func TestStatic(t *testing.T) {
 	}
 }
 
-// TestAbsent: a weak reference to nothing is 0; on aarch64 a branch to it goes on with
-// the next instruction.
+// TestAbsent: a weak reference to nothing is 0; on aarch64 a distance to it is one to the
+// place itself, and a branch to it goes on with the next instruction.
 func TestAbsent(t *testing.T) {
 	for _, c := range []struct {
 		m    arch.Machine
@@ -218,6 +219,13 @@ func TestAbsent(t *testing.T) {
 		{arch.ARM64, "01000054", 0, aCOND, 0, "1f2003d5"},
 		{arch.ARM64, "00000036", 0, aTST, 0, "1f2003d5"},
 		{arch.ARM64, "00000091", 0, aADD, 0, "00000091"},
+		{arch.ARM64, "1f2003d5 00000010", 4, aADR, 8, "1f2003d5 40000010"},
+		{arch.ARM64, "1f2003d5 00000090", 4, aADRP, 0x1000, "1f2003d5 000000b0"},
+		{arch.ARM64, "1f2003d5 00000090", 4, aADRP, 0xffc, "1f2003d5 000000b0"}, // Page(P + A), not Page(P) + Page(A)
+		{arch.ARM64, "1f2003d5 00000058", 4, aLIT, 0, "1f2003d5 00000058"},
+		{arch.ARM64, "1f2003d5 000080d2", 4, aPrelG0, 1, "1f2003d5 200080d2"},
+		{arch.ARM64, "1f2003d5 00000000", 4, aPREL32, 16, "1f2003d5 10000000"},
+		{arch.ARM64, "1f2003d5 00000000", 4, aPLT32, 16, "1f2003d5 10000000"},
 	} {
 		for _, hidden := range []uint8{objbuild.Default, objbuild.Hidden} {
 			b := objbuild.New(c.m).Text(".text", hexBytes(c.code)).Reloc(c.off, c.typ, "f", c.add).

@@ -140,6 +140,22 @@ func TestComdat(t *testing.T) {
 		t.Errorf("g is for others to give: %+v", n)
 	}
 
+	beside := func(of string) *objbuild.Builder { // what is in a section that is none of the program's memory
+		return amd64().Debug(".debug_x", make([]byte, 16)).Local("l", 4, 4).Global("g", 8, 4).SectionSymbol(".debug_x").
+			Rodata(".rodata", make([]byte, 8)).Reloc(0, x64, of, 0)
+	}
+	for _, of := range []string{"l", "g", ".debug_x"} {
+		wantLines(t, linkError(t, unit(t, beside(of)), nil),
+			`a.o:(.rodata+0x0): R_X86_64_64 against "`+of+`": its section ".debug_x" is not loaded: it is none of the program's memory (no SHF_ALLOC)`)
+	}
+	unwind := beside("g").Rodata(".eh_frame", hexBytes("11223344")).Reloc(0, x32, "g", 0).SetReloc(".rodata", 0, "r_type", 0)
+	if got := linked(t, unit(t, unwind), nil).bytes(t, ".eh_frame", 0, 4); !slices.Equal(got, make([]byte, 4)) {
+		t.Errorf("an unwind table about what is not loaded holds % x", got)
+	}
+	if n := name(t, gather(t, unit(t, beside("g"))), "g"); n.Offered || n.Bind != link.Own {
+		t.Errorf("what is not loaded is no provider: %+v", n)
+	}
+
 	strong := amd64().Text(".text.g", make([]byte, 4)).Global("g", 0, 4).Group("g", true, ".text.g")
 	if n := name(t, gather(t, unit(t, strong)), "g"); n.Kind != aliasstack.Default {
 		t.Errorf("functions of a COMDAT group are defaults: %+v", n)

@@ -129,11 +129,18 @@ func (g *gatherer) scanNobits(o *object, s *elfload.Section) {
 func (g *gatherer) scanIFuncs(oi int) {
 	o := &g.objs[oi]
 	for i := range o.Symbols {
-		if s := &o.Symbols[i]; s.Type == elfload.IFunc && s.Where == elfload.InSection {
-			if len(g.stubs) == maxTable {
-				g.tooMany("IFUNC symbols")
-				return
-			}
+		s := &o.Symbols[i]
+		if s.Type != elfload.IFunc {
+			continue
+		}
+		switch {
+		case len(g.stubs) == maxTable:
+			g.tooMany("IFUNC symbols")
+			return
+		case s.Where == elfload.Absolute && !full(&g.errs):
+			g.errs.Add(&diag.Error{Kind: diag.ErrUnsupported, File: o.Name(), Symbol: s.Name,
+				Text: "an IFUNC at an absolute address: its resolver must be a function of the module"})
+		case s.Where == elfload.InSection && o.places[s.Section].kept:
 			g.stubs[symRef{int32(oi), uint32(i)}] = len(g.stubs)
 		}
 	}

@@ -21,6 +21,9 @@ package reloc
 //     GOTPCREL32 is the exception: the slot holds S, and A moves the field.
 //   - CALL26 and JUMP26 out of reach get a veneer, never an error, so both linkers
 //     accept any value for them; their limits here say when a veneer is needed.
+//   - A weak symbol that nobody defines is at 0 for an absolute type, at the place for one
+//     with P (5.6.1): ADRP and ADD of it are no null pointer, which is why compilers load
+//     such addresses through the GOT or from a literal pool. See Formula.FromPlace.
 //   - Type 256 was the null type before 0 was, and must still be read as such.
 
 // Where aaelf64 defines the types.

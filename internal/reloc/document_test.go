@@ -24,7 +24,8 @@ A fix-up computes the formula's value, checks that it is a multiple of *align* a
 limit is exclusive), and writes it into the field at the place. S is the symbol's address, A the addend, P
 the address of the place, L the symbol's entry (or S, where a branch is bound directly), G the address of the
 symbol's GOT slot, GOT that of the GOT, Z the symbol's size. Page() clears the low 12 bits. Where a formula
-of aarch64 has G but no A, the slot holds S + A. A field of an instruction is given as bits of the value X and
+of aarch64 has G but no A, the slot holds S + A. A weak symbol that nobody defines is at 0; on aarch64 the
+formulas with S, or L, and P take it at P, so that a distance to it is A, and a branch becomes a NOP. A field of an instruction is given as bits of the value X and
 the bits of the word that they go to.
 `
 

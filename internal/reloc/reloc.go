@@ -56,13 +56,15 @@ var formulaFacts = [formulas]struct {
 	got  bool // needs the GOT's address
 	slot bool // needs a slot of the symbol in the GOT
 	eats bool // the slot holds S + A, so the addend is not in the value
+
+	place bool // the symbol's distance from the place
 }{
 	None:        {text: "none"},
 	Abs:         {text: "S + A"},
 	Sym:         {text: "S"},
-	PCRel:       {text: "S + A - P"},
-	PageRel:     {text: "Page(S + A) - Page(P)"},
-	PLTRel:      {text: "L + A - P"},
+	PCRel:       {text: "S + A - P", place: true},
+	PageRel:     {text: "Page(S + A) - Page(P)", place: true},
+	PLTRel:      {text: "L + A - P", place: true},
 	PLTGOTRel:   {text: "L + A - GOT", got: true},
 	GOTRel:      {text: "S + A - GOT", got: true},
 	GOTBaseRel:  {text: "GOT + A - P", got: true},
@@ -94,6 +96,11 @@ func (f Formula) UsesSlot() bool { return f < formulas && formulaFacts[f].slot }
 // AddendInSlot says that the slot holds S + A instead of S (aarch64's GDAT(S + A)):
 // references with different addends need different slots. aaelf64 wants A to be 0.
 func (f Formula) AddendInSlot() bool { return f < formulas && formulaFacts[f].eats }
+
+// FromPlace says that the value is a distance of the symbol from the place: where nobody
+// defines a weak symbol, aaelf64 5.6.1 takes the place for its address then, and 0 else.
+// A distance of the symbol's GOT slot is none: what lies in the slot is absolute.
+func (f Formula) FromPlace() bool { return f < formulas && formulaFacts[f].place }
 
 // Inputs are the numbers that a formula may use: addresses and sizes in bytes.
 // Those that the formula does not name are not looked at.

@@ -256,7 +256,12 @@ func (c *comparison) link(ctx context.Context) error {
 		places = append(places, place{sectionName(s.Index), uint64(s.Addr), uint64(s.Size)})
 	}
 	for name, addr := range c.names {
-		symbols = append(symbols, place{name: name, addr: addr})
+		// What an aarch64 reference to an undefined weak symbol is depends on the reference
+		// (aaelf64 5.6.1), so it stays undefined for ld. x86-64's is 0, as anywhere else,
+		// and ld would rewrite GOT loads of what is undefined.
+		if !c.absent[name] || c.ld.machine != elf.EM_AARCH64 {
+			symbols = append(symbols, place{name: name, addr: addr})
+		}
 	}
 	sort.Slice(symbols, func(i, j int) bool { return symbols[i].name < symbols[j].name })
 	script, err := makeScript(c.ld.machine, places, symbols, c.gotAddr())
@@ -275,11 +280,17 @@ func (c *comparison) link(ctx context.Context) error {
 }
 
 // settle takes from ld's copy what two linkers may do in ways of their own: an IFUNC
-// becomes an ordinary symbol at its stub's address, and a branch that must become a NOP
-// is one already and has no relocation. The symbol stays in its section, wherever its
-// value leads: GNU ld for aarch64 crashes over a branch to a local absolute one.
+// becomes an ordinary symbol at its stub's address, or wherever the one that defines it
+// puts it, and a branch that must become a NOP is one already and has no relocation. The
+// symbol stays in its section, wherever its value leads: GNU ld for aarch64 crashes over a
+// branch to a local absolute one.
 func (c *comparison) settle(neutral []byte) error {
 	le := binary.LittleEndian
+	for i, s := range c.obj.symbols {
+		if elf.ST_TYPE(s.Info) == elf.STT_GNU_IFUNC && s.Section == elf.SHN_UNDEF {
+			neutral[c.obj.symtab+uint64(i)*symSize+symInfo] = s.Info&0xf0 | byte(elf.STT_FUNC)
+		}
+	}
 	for i, addr := range c.stubs {
 		sym := neutral[c.obj.symtab+uint64(i)*symSize:]
 		sym[symInfo] = sym[symInfo]&0xf0 | byte(elf.STT_FUNC)

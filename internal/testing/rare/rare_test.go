@@ -13,6 +13,7 @@ import (
 	"klink/internal/arch"
 	"klink/internal/diag"
 	"klink/internal/testing/objbuild"
+	"klink/internal/testing/oracle"
 )
 
 func TestRuns(t *testing.T) {
@@ -166,6 +167,14 @@ func TestRules(t *testing.T) {
 	row.add("d.o", outcome{err: errors.New("no linker")})
 	if row.different != 1 || row.objects != 4 {
 		t.Errorf("%+v", row)
+	}
+	differs, equal := &oracle.Result{Differences: make([]oracle.Difference, 1)}, &oracle.Result{}
+	for i, name := range []string{"pr27217.s@1.o", "pr27218.s@1.o"} {
+		row.add(name, outcome{result: differs})
+		row.add(name, outcome{result: equal})
+		if row.different != 2+i || row.equal != i || len(row.reasons[byPsABI]) != 1 {
+			t.Errorf("%s: %+v", name, row)
+		}
 	}
 }
 
