@@ -175,6 +175,9 @@ func (a *applier) local(f *fixup, in *reloc.Inputs) {
 			return
 		}
 	}
+	if (f.row.Kind == reloc.KindBranch || f.row.Kind == reloc.KindShortBranch) && !a.aligned(f, in.S+uint64(in.A)) {
+		return
+	}
 	a.put(f, in)
 }
 
@@ -310,7 +313,7 @@ func (a *applier) outOfRange(f *fixup, v int64) {
 	a.fail(f, diag.ErrRange, "relocation out of range: %#x is not in %s", v, reloc.RangeText(f.row))
 }
 
-// aligned reports a target at which no instruction can start. A static link drops the
+// aligned reports a branch's target at which no instruction can start. A static link drops the
 // low bits, as aaelf64 5.7.6 has it for these fields and GNU ld and lld do.
 func (a *applier) aligned(f *fixup, to uint64) bool {
 	if to&a.mask == 0 || a.in.Static {

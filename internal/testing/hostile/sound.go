@@ -74,8 +74,6 @@ func sound() []row {
 		{name: "a group of nothing", raw: text().Group("own", true).Bytes()},
 		{name: "two groups of one name", raw: text().Text(".a", []byte{0xc3}).Text(".b", []byte{0xc3}).Group("own", true, ".a").Group("own", true, ".b").Bytes()},
 		{name: "an IFUNC in data", raw: text().Data(".data", make([]byte, 8)).Global("idata", 0, 8).As(objbuild.IFunc).Bytes()},
-		{name: "bl to half an instruction", raw: arm64().Text(".text", insns(armBL, armRET)).Local("main", 0, 4).Local("f", 4, 4).Reloc(0, armCall26, "f", 2).Bytes()},
-		{name: "tbz to half an instruction", raw: arm64().Text(".text", insns(armTBZ, armRET)).Local("main", 0, 4).Local("f", 4, 4).Reloc(0, armTest14, "f", 1).Bytes()},
 		{name: "an unknown section type", raw: data().SetSection(".data", "sh_type", 0x6fff0000).Bytes()},
 		{name: "an IFUNC that resolves to itself", raw: amd64().Text(".text", []byte("\x48\x8d\x05\x00\x00\x00\x00\xc3")).Global("ifunc", 0, 8).As(objbuild.IFunc).Reloc(3, pc32, "ifunc", -4).Bytes()},
 		{name: "an IFUNC that is a call of itself", raw: amd64().Text(".text", []byte("\xe8\x00\x00\x00\x00\xc3")).Global("ifunc", 0, 6).As(objbuild.IFunc).Reloc(1, plt32, "ifunc", -4).Bytes()},
