@@ -6,6 +6,7 @@ GO          ?= go
 KLINK_CACHE ?= $(CURDIR)/.cache
 GOLANGCI_VERSION = v2.15.0
 FUZZTIME    ?= 30s
+MUTANTS     ?= 1
 HAMMER_SECONDS ?= 60
 HAMMER_THREADS ?= 2
 HAMMER_SEED    ?= 1
@@ -143,8 +144,8 @@ fuzz: ## each fuzz target for FUZZTIME; a table at the end
 	@GO="$(GO)" scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: mutants
-mutants: ## change every field of every fixture, and parse, link, load and unload each file
-	$(GO) test ./internal/elfload ./internal/link ./internal/kernel -run TestFixtureMutants -timeout 4h -v -args -mutants
+mutants: ## change every field of every fixture, and parse, link, load and unload each file, or one of MUTANTS
+	$(GO) test ./internal/elfload ./internal/link ./internal/kernel -run TestFixtureMutants -timeout 4h -v -args -mutants $(MUTANTS)
 
 .PHONY: clean
 clean: ## remove what was built; the cache stays

@@ -101,7 +101,7 @@ func totalAlloc() uint64 {
 }
 
 // TestFixtureMutants is TestFieldMutants on compilers' objects: a sample of their mutants,
-// with the flag -mutants all of them.
+// with make mutants all of them.
 func TestFixtureMutants(t *testing.T) {
 	hostile.Each(t, "../../testdata/objs", 16, func(t *testing.T, _ hostile.Seed) func([]byte) { return func(raw []byte) { parseMutant(t, raw) } })
 }

@@ -60,8 +60,8 @@ func TestHostileFiles(t *testing.T) {
 }
 
 // TestFixtureMutants loads mutants of compilers' objects into a host that has all that they
-// refer to, looks at what was loaded, and unloads it: a sample, with the flag -mutants all of
-// them.
+// refer to, looks at what was loaded, and unloads it: a sample, with make mutants
+// all of them.
 func TestFixtureMutants(t *testing.T) {
 	tried, loaded := 0, 0
 	hostile.Each(t, "../../testdata/objs", 160, func(t *testing.T, s hostile.Seed) func([]byte) {

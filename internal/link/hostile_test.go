@@ -248,8 +248,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// TestFixtureMutants links mutants of compilers' objects: a sample, with the flag -mutants
-// all of them.
+// TestFixtureMutants links mutants of compilers' objects: a sample, with make mutants all
+// of them.
 func TestFixtureMutants(t *testing.T) {
 	hostile.Each(t, "../../testdata/objs", 80, func(t *testing.T, _ hostile.Seed) func([]byte) {
 		return func(raw []byte) {

@@ -11,8 +11,8 @@ import (
 	"klink/internal/testing/objbuild"
 )
 
-// all makes tests go through every mutant of every fixture: make mutants.
-var all = flag.Bool("mutants", false, "go through every mutant of every fixture, not a sample")
+// oneOf makes tests go through the mutants of every fixture: make mutants.
+var oneOf = flag.Int("mutants", 0, "go through one of so many mutants of every fixture, 1 for all; 0 for a sample of a few fixtures")
 
 // How much of an object is changed field by field.
 const (
@@ -160,7 +160,7 @@ type Seed struct {
 }
 
 // Seeds returns objects of both machines from the folder testdata/objs: 16 kinds or, with
-// the flag -mutants, all there are.
+// make mutants, all there are.
 func Seeds(t testing.TB, objs string) (list []Seed) {
 	t.Helper()
 	var files []string
@@ -169,7 +169,7 @@ func Seeds(t testing.TB, objs string) (list []Seed) {
 			files = append(files, filepath.Join(objs, fmt.Sprintf(s, m)))
 		}
 	}
-	if *all {
+	if *oneOf > 0 {
 		var err error
 		if files, err = filepath.Glob(filepath.Join(objs, "*", "*.*64.*o*")); err != nil {
 			t.Fatal(err)
@@ -191,17 +191,18 @@ func Seeds(t testing.TB, objs string) (list []Seed) {
 }
 
 // Each calls begin for every seed, and what that returns for mutants of it: for one of
-// sample of them or, with the flag -mutants, for all. Every seed gives other fields a turn.
+// sample of them or, with make mutants, for as many as it says. Every seed gives other
+// fields a turn.
 func Each(t *testing.T, objs string, sample int, begin func(t *testing.T, s Seed) (try func(raw []byte))) {
 	t.Helper()
-	if *all {
-		sample = 1
+	if *oneOf > 0 {
+		sample = *oneOf
 	}
 	for i, s := range Seeds(t, objs) {
 		t.Run(s.Name, func(t *testing.T) {
 			files := 0
 			try := begin(t, s)
-			Mutants(s.Raw, sample, i%sample, *all, func(what string, raw []byte) {
+			Mutants(s.Raw, sample, i%sample, *oneOf > 0, func(what string, raw []byte) {
 				files++
 				if try(raw); t.Failed() {
 					t.Fatalf("%s, with this change: %s", s.Name, what)
@@ -210,7 +211,7 @@ func Each(t *testing.T, objs string, sample int, begin func(t *testing.T, s Seed
 			if files*sample < 1500 {
 				t.Errorf("only %d files", files)
 			}
-			if *all {
+			if *oneOf > 0 {
 				t.Logf("%d files", files)
 			}
 		})
