@@ -120,6 +120,10 @@ func (k *Kernel) textOwner(addr uint64) *module {
 	return nil
 }
 
+// runnerCode is what a place in the runner's own code is called: a call begins and ends
+// there, and what klink's kernel object asks for is done there.
+const runnerCode = "klink's runner"
+
 // frame describes a place in code.
 func (k *Kernel) frame(names *names, addr uint64) FrameInfo {
 	info := FrameInfo{Addr: Addr(addr)}
@@ -128,6 +132,9 @@ func (k *Kernel) frame(names *names, addr uint64) FrameInfo {
 		if slot, ok := k.entries.slotOf(addr); ok {
 			name, _ := k.stacks.SlotName(slot)
 			info.Func, info.Offset = name+entrySuffix, addr-k.entries.at[slot]
+		}
+		if lo, hi := runner.Code(); addr >= lo && addr < hi {
+			info.Func, info.Offset = runnerCode, addr-lo
 		}
 		return info
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -149,6 +150,19 @@ func TestFaults(t *testing.T) {
 		}
 		if v := b.value("add", 3, 4); v != 7 {
 			t.Fatalf("after %s: 3 + 4 = %d", f.function, v)
+		}
+	}
+}
+
+// TestRunnerCode: a place in the runner's own code is told as one.
+func TestRunnerCode(t *testing.T) {
+	b := newLive(t)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lo, hi := runner.Code()
+	for addr, want := range map[uint64]string{lo + 0x10: "klink's runner+0x10", hi - 1: fmt.Sprintf("klink's runner+%#x", hi-1-lo), hi: fmt.Sprintf("%#x", hi), lo - 1: fmt.Sprintf("%#x", lo-1)} {
+		if got := b.frame(b.names(), addr).String(); got != want {
+			t.Errorf("%#x is %q, want %q", addr, got, want)
 		}
 	}
 }

@@ -20,7 +20,9 @@
 package runner
 
 import (
+	"bytes"
 	"crypto/rand"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -112,6 +114,21 @@ func Available(m arch.Machine) error {
 	}
 	return nil
 }
+
+// Code returns the bounds of the runner's own code in its process, which are the same in
+// each: hi is the first address behind it. Both are 0 where there is no runner.
+var Code = sync.OnceValues(func() (lo, hi uint64) {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return 0, 0 // there is none
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			return p.Vaddr, p.Vaddr + p.Memsz
+		}
+	}
+	return 0, 0
+})
 
 // Start starts a runner and returns when it is up, behind all the walls that this system
 // has. It refuses a bad cfg with diag.ErrUsage, and gives diag.ErrIO, naming the step,
