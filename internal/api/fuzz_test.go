@@ -25,6 +25,31 @@ var routes = []string{
 	pathCall, pathJobs, pathWait, pathLog, pathRead, pathMap, pathThreads,
 }
 
+// ask posts body to a path of a server, whatever characters the path has, and returns the
+// answer; ok is false if there was none in time: some requests ask to wait.
+func ask(t *testing.T, s *Server, path string, body []byte, limit time.Duration) (code int, answer []byte, ok bool) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, "http://klink/", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL.Path = path
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	resp, err := (handlerTransport{s}).RoundTrip(r.WithContext(ctx))
+	if ctx.Err() != nil {
+		return 0, nil, false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err = io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, answer, true
+}
+
 // FuzzServe sends anything to every route of a real host with real modules, which runs
 // nothing: the answer is one JSON value, or one clear refusal; and what is not a load
 // or an unload that went well changes nothing.
@@ -70,35 +95,22 @@ func FuzzServe(f *testing.F) {
 			return // what a file can do is another target's
 		}
 		before := stateOf(t, k)
-		r, err := http.NewRequest(http.MethodPost, "http://klink"+path, bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // some ask to wait
-		defer cancel()
-		resp, err := (handlerTransport{s}).RoundTrip(r.WithContext(ctx))
-		if ctx.Err() != nil {
+		code, b, ok := ask(t, s, path, body, 50*time.Millisecond)
+		if !ok {
 			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
 		}
 		if len(b) > 1<<20+200*len(body) {
 			t.Errorf("an answer of %d bytes to %d", len(b), len(body))
 		}
-		if resp.StatusCode != http.StatusOK {
-			checkRefusals(t, resp.StatusCode, b)
+		if code != http.StatusOK {
+			checkRefusals(t, code, b)
 		} else if !json.Valid(b) {
 			t.Errorf("no JSON: %q", b)
 		}
 		if strings.Contains(string(b), "the host failed") {
 			t.Errorf("%s %q: %s", path, body, b)
 		}
-		if path == pathUnload && resp.StatusCode == http.StatusOK && !bytes.Contains(b, []byte(`"dryRun":true`)) {
+		if path == pathUnload && code == http.StatusOK && !bytes.Contains(b, []byte(`"dryRun":true`)) {
 			if _, err := k.Load(t.Context(), kernel.LoadRequest{Modules: []kernel.ModuleSpec{file("bus_space/bus_space_debug.amd64.kmod")}}); err != nil {
 				t.Fatal(err)
 			}

@@ -466,26 +466,12 @@ func FuzzDecode(f *testing.F) {
 	}}
 	f.Fuzz(func(t *testing.T, path byte, body []byte) {
 		s := NewServer(k, io.Discard) // one of its own: it may be halted
-		r, err := http.NewRequest(http.MethodPost, "http://klink/", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.URL.Path = paths[int(path)%len(paths)]
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond) // some ask to wait
-		defer cancel()
-		resp, err := (handlerTransport{s}).RoundTrip(r.WithContext(ctx))
-		if ctx.Err() != nil {
+		code, b, ok := ask(t, s, paths[int(path)%len(paths)], body, 10*time.Millisecond)
+		if !ok {
 			return
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.StatusCode != http.StatusOK {
-			checkRefusal(t, resp.StatusCode, string(b))
+		if code != http.StatusOK {
+			checkRefusal(t, code, string(b))
 		} else if !json.Valid(b) {
 			t.Errorf("no JSON: %q", b)
 		}
