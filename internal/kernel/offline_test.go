@@ -279,6 +279,8 @@ type layout struct {
 		Module, Addr, File string
 		Size               uint64
 	}
+	Live             bool
+	Entries, Veneers []struct{ Name, Addr, Code string }
 }
 
 // TestDump: what the folder says is what the image holds.

@@ -1,12 +1,18 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"klink/internal/arch"
+	"klink/internal/diag"
 	"klink/internal/testing/oracle"
 )
 
@@ -27,8 +33,8 @@ var refusedFixtures = map[string]string{
 	"wx/wx":                      "both writable and executable",
 }
 
-// TestEveryByte links every fixture of both machines and has GNU ld link it at the
-// same addresses.
+// TestEveryByte links every fixture of both machines, for good and so that its calls can
+// move, and has GNU ld link it at the same addresses.
 func TestEveryByte(t *testing.T) {
 	var files []string
 	for _, pattern := range []string{"*.o", "*.kmod"} {
@@ -43,14 +49,16 @@ func TestEveryByte(t *testing.T) {
 	}
 	for _, f := range files {
 		name := filepath.Base(filepath.Dir(f)) + "/" + filepath.Base(f)
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			compareWithLd(t, f, refusedFixtures[strings.Split(name, ".")[0]])
-		})
+		for form, static := range map[string]bool{"static": true, "live": false} {
+			t.Run(name+"/"+form, func(t *testing.T) {
+				t.Parallel()
+				compareWithLd(t, f, static, refusedFixtures[strings.Split(name, ".")[0]])
+			})
+		}
 	}
 }
 
-func compareWithLd(t *testing.T, file, refusal string) {
+func compareWithLd(t *testing.T, file string, static bool, refusal string) {
 	path, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
@@ -58,8 +66,11 @@ func compareWithLd(t *testing.T, file, refusal string) {
 	dir := t.TempDir()
 	rep, err := Link(LinkRequest{
 		Modules: []ModuleSpec{{Files: []Source{{Name: filepath.Base(file), Path: path}}}},
-		Static:  true, TrapExternals: true, DumpDir: dir,
+		Static:  static, TrapExternals: true, DumpDir: dir,
 	})
+	if !static && err != nil && onlyLayers(err) {
+		t.Skip("a layer, and nothing below it")
+	}
 	if refusal != "" {
 		if err == nil || !strings.Contains(err.Error(), refusal) {
 			t.Fatalf("linked, or refused for another reason: %v", err)
@@ -80,5 +91,78 @@ func compareWithLd(t *testing.T, file, refusal string) {
 	}
 	if !res.Equal() {
 		t.Error(res)
+	}
+}
+
+// onlyLayers says that a module was refused because it refines what nobody provides, and
+// for nothing else.
+func onlyLayers(err error) bool {
+	for _, line := range diag.Lines(err) {
+		if !strings.Contains(line, "nothing to refine: no module provides it") && !strings.HasPrefix(line, "and ") {
+			return false
+		}
+	}
+	return true
+}
+
+// TestLiveDifferencesAreSeen: the comparison of what can move sees an entry and a veneer
+// that lead elsewhere, an entry at another place, and every byte of a section.
+func TestLiveDifferencesAreSeen(t *testing.T) {
+	for _, file := range []string{"matrix/gcc_noplt.amd64.o", "matrix/gcc_noplt.arm64.o", "short_branch/short_branch.arm64.o"} {
+		path, err := filepath.Abs("../../testdata/objs/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		rep, err := Link(LinkRequest{Modules: []ModuleSpec{{Files: []Source{{Name: "a.o", Path: path}}}}, TrapExternals: true, DumpDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		machine, _ := arch.Parse(rep.Machine)
+		ld, err := oracle.FindLinker(machine)
+		if err != nil {
+			t.Fatalf("%v (make tools brings it)", err)
+		}
+		equal := func() bool {
+			res, err := oracle.Compare(t.Context(), ld, path, dir)
+			return err == nil && res.Equal()
+		}
+		if !equal() {
+			t.Fatalf("%s differs before anything was changed", file)
+		}
+		change := func(what, name string, edit func([]byte) []byte) {
+			t.Helper()
+			name = filepath.Join(dir, name)
+			old, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := edit(slices.Clone(old))
+			if bytes.Equal(old, changed) {
+				t.Errorf("%s: %s: nothing was changed", file, what)
+			}
+			if err := os.WriteFile(name, changed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if equal() {
+				t.Errorf("%s: %s is not seen", file, what)
+			}
+			if err := os.WriteFile(name, old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := func(pattern, with string) func([]byte) []byte {
+			return func(b []byte) []byte { return regexp.MustCompile(pattern).ReplaceAll(b, []byte(with)) }
+		}
+		change("another target", "layout.json", text(`("code": "..) ..`, "$1 04"))
+		if strings.Contains(file, "matrix") {
+			change("an entry elsewhere", "layout.json", text(`("entries": \[\s*\{\s*"name": "\w+",\s*"addr": "0x\w+)\w`, "${1}8"))
+		}
+		for n := range 16 { // places in text, which is 32 to some 900 bytes long
+			change(fmt.Sprintf("byte %d", 4*n), "0-0-1.bin", func(b []byte) []byte {
+				b[4*n%len(b)] ^= 0x20
+				return b
+			})
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"klink/internal/diag"
 	"klink/internal/elfload"
+	"klink/internal/insn"
 	"klink/internal/link"
 )
 
@@ -99,9 +100,12 @@ type dump struct {
 type (
 	dumpLayout struct {
 		Machine   string       `json:"machine"`
+		Live      bool         `json:"live,omitempty"` // not --static: with entries and sites
 		Objects   []dumpObject `json:"objects"`
 		Externals []dumpSymbol `json:"externals"`
 		GOTs      []dumpGOT    `json:"gots"`
+		Entries   []dumpJump   `json:"entries,omitempty"` // of names that somebody provides
+		Veneers   []dumpJump   `json:"veneers,omitempty"` // those that are in use
 	}
 	dumpObject struct {
 		File     string        `json:"file"`
@@ -130,6 +134,11 @@ type (
 		Name string `json:"name"`
 		Addr Addr   `json:"addr"`
 	}
+	dumpJump struct {
+		Name string `json:"name"` // of the symbol to whose provider it leads
+		Addr Addr   `json:"addr"`
+		Code string `json:"code"` // "e9 fb ff ff ff"
+	}
 	dumpGOT struct {
 		Module string `json:"module"`
 		Addr   Addr   `json:"addr"`
@@ -139,6 +148,7 @@ type (
 	dumpModule struct {
 		objects []dumpObject
 		got     *dumpGOT
+		veneers []dumpJump
 	}
 )
 
@@ -214,6 +224,13 @@ func (d *dump) module(m *module, i int, out [link.Regions][]byte) error {
 		o := &dm.objects[0]
 		o.Commons = append(o.Commons, dumpCommon{c.Name, Addr(m.at[link.Data] + c.Off), c.Size})
 	}
+	form := insn.FarJump
+	for _, v := range m.lm.Veneers() {
+		code := out[link.Text][v.Off:][:form.Len()]
+		if _, used := form.Target(code, m.at[link.Text]+v.Off); used {
+			dm.veneers = append(dm.veneers, dumpJump{m.lm.Names[v.Name].Name, Addr(m.at[link.Text] + v.Off), fmt.Sprintf("% x", code)})
+		}
+	}
 	// A GOT without slots has an address all the same: code may count from there.
 	off, size := m.lm.GOT()
 	dm.got = &dumpGOT{Module: m.name, Addr: Addr(m.at[link.Tables] + off), Size: size}
@@ -236,15 +253,25 @@ func (d *dump) finish(l *offline) error {
 	if d == nil {
 		return nil
 	}
-	layout := dumpLayout{Machine: l.machine.String(), Objects: []dumpObject{}, Externals: []dumpSymbol{}, GOTs: []dumpGOT{}}
+	layout := dumpLayout{Machine: l.machine.String(), Live: !l.static, Objects: []dumpObject{}, Externals: []dumpSymbol{}, GOTs: []dumpGOT{}}
 	for _, dm := range d.mods {
 		layout.Objects = append(layout.Objects, dm.objects...)
+		layout.Veneers = append(layout.Veneers, dm.veneers...)
 		if dm.got != nil {
 			layout.GOTs = append(layout.GOTs, *dm.got)
 		}
 	}
 	for _, e := range l.externals {
 		layout.Externals = append(layout.Externals, dumpSymbol{e.name, Addr(e.addr)})
+	}
+	text := l.entryBytes()
+	for i, s := range l.slots {
+		if l.change.Current(s).Module == 0 {
+			continue // an external
+		}
+		name, _ := l.change.SlotName(s)
+		code := text[uint64(i)*l.entrySize:][:l.entryForm.Len()]
+		layout.Entries = append(layout.Entries, dumpJump{name, Addr(l.index[s]), fmt.Sprintf("% x", code)})
 	}
 	for _, m := range l.fresh {
 		for name, addr := range m.lm.Specials(m.at) {

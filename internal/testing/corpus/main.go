@@ -1,5 +1,5 @@
-// Corpus links every object of folders alone and has GNU ld link it at the same
-// addresses: every byte must be equal.
+// Corpus links every object of folders alone, once for good and once so that its calls can
+// move, and has GNU ld link it at the same addresses: every byte must be equal.
 //
 //	corpus [-types] NAME/GOARCH=FOLDER ...
 //

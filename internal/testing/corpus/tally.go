@@ -51,7 +51,11 @@ func (t *tally) add(file string, o outcome) {
 		t.lines = append(t.lines, fmt.Sprintf("different: %s: %v", file, o.err))
 	case !o.result.Equal():
 		t.different++
-		t.lines = append(t.lines, fmt.Sprintf("different: %s: %v", file, o.result))
+		form := ""
+		if o.live {
+			form = "without --static: "
+		}
+		t.lines = append(t.lines, fmt.Sprintf("different: %s: %s%v", file, form, o.result))
 	default:
 		t.equal++
 	}

@@ -25,7 +25,15 @@ func Compare(ctx context.Context, ld Linker, objPath, dumpDir string) (*Result, 
 	if err != nil {
 		return nil, err
 	}
+	if layout.Live && len(layout.Objects) == 1 {
+		if data, err = liveForm(ld, data, layout, dumpDir); err != nil {
+			return nil, fmt.Errorf("%s: %w", objPath, err)
+		}
+	}
 	c, err := newComparison(ld, data, layout, dumpDir)
+	if err == nil {
+		err = c.jumps(layout)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", objPath, err)
 	}

@@ -14,6 +14,16 @@ type Layout struct {
 	Objects   []Object   `json:"objects"`
 	Externals []External `json:"externals"`
 	GOTs      []GOT      `json:"gots"`
+	Live      bool       `json:"live"` // linked so that calls can move: see live.go
+	Entries   []Jump     `json:"entries"`
+	Veneers   []Jump     `json:"veneers"`
+}
+
+// Jump is a jump to a symbol's definition: the symbol's entry, or a veneer on the way.
+type Jump struct {
+	Name string `json:"name"`
+	Addr Number `json:"addr"`
+	Code string `json:"code"` // in hexadecimal
 }
 
 // Object is one object of a Layout.

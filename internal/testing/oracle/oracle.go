@@ -4,6 +4,8 @@
 // (klink link --static --externals trap --dump DIR FILE). Compare has GNU ld
 // link the same object at the same addresses and compares byte for byte. It
 // shares no code with klink's own relocation: a mistake there cannot hide here.
+// Without --static the dump is of the form whose calls can move, and the object that ld
+// gets says where each reference leads then: live.go.
 //
 // One kind of field cannot be compared, because two linkers may choose differently, and
 // is masked: what leads to a GOT slot. The oracle follows each one to the loader's slot,
