@@ -30,6 +30,7 @@ excluded() {
 		cmd/klink | ^TestHostileFilesAreBounded$ | builds klink with Go and counts processor time
 		internal/cli | ^TestExecute$ | runs sh
 		internal/kernel | ^TestEveryByte$ | compares with GNU ld
+		internal/kernel | ^TestLiveDifferencesAreSeen$ | compares with GNU ld
 		internal/kpi | ^TestCompile | compiles with gcc
 		internal/kernel | ^TestLines$ | compares with addr2line
 		internal/testing/corpus | all | compares with GNU ld
