@@ -59,9 +59,7 @@ func liveForm(ld Linker, data []byte, layout *Layout, dir string) ([]byte, error
 			return nil, err
 		}
 		for _, r := range relocs {
-			if err := l.refer(f.Sections[index], text, r); err != nil {
-				return nil, err
-			}
+			l.refer(f.Sections[index], text, r)
 		}
 	}
 	return l.extended(f)
@@ -77,10 +75,11 @@ func (l *liveObject) placed(index int) ([]byte, error) {
 	return nil, nil
 }
 
-// refer makes one relocation say where klink's reference leads.
-func (l *liveObject) refer(s *elf.Section, placed []byte, r reloc) error {
-	if s.Type == elf.SHT_NOBITS || r.offset > s.Size || s.Size-r.offset < 4 {
-		return nil
+// refer makes one relocation say where klink's reference leads; placed are the dumped
+// bytes of its section.
+func (l *liveObject) refer(s *elf.Section, placed []byte, r reloc) {
+	if s.Type == elf.SHT_NOBITS || r.offset >= s.Size {
+		return
 	}
 	sym := l.obj.symbols[r.symbol]
 	text := l.data[s.Offset : s.Offset+s.Size]
@@ -90,21 +89,20 @@ func (l *liveObject) refer(s *elf.Section, placed []byte, r reloc) error {
 		if !l.missing(sym) {
 			l.direct(text, r)
 		}
-		return nil
+		return
 	case elf.ST_BIND(sym.Info) == elf.STB_LOCAL:
-		return nil // nobody else can provide it
+		return // nobody else can provide it
 	case exec && l.machine == elf.EM_AARCH64 && (r.typ == uint32(elf.R_AARCH64_CONDBR19) || r.typ == uint32(elf.R_AARCH64_TSTBR14)):
 		l.short(placed, r, l.veneers[sym.Name])
-		return nil
+		return
 	case exec && directBranch(l.machine, text, r):
-		return nil // to the definition, as in a static link
+		return // to the definition, as in a static link
 	}
 	e, ok := l.entries[sym.Name]
 	if !ok || ownOnly(s) || !meansStart(l.machine, exec, r) {
-		return nil
+		return
 	}
 	l.lead(r, uint64(e.Addr))
-	return nil
 }
 
 // short makes a branch of short reach lead to the veneer that klink took, which is to be
@@ -150,7 +148,7 @@ func (l *liveObject) missing(sym elf.Symbol) bool {
 // made direct (x86-64 psABI B.2): call *f@GOTPCREL(%rip), ff 15, or jmp, ff 25.
 func gotCall(text []byte, r reloc) bool {
 	return (r.typ == uint32(elf.R_X86_64_GOTPCRELX) || r.typ == uint32(elf.R_X86_64_REX_GOTPCRELX)) && r.addend == -4 &&
-		r.offset >= 2 && text[r.offset-2] == 0xff && (text[r.offset-1] == 0x15 || text[r.offset-1] == 0x25)
+		r.offset >= 2 && uint64(len(text))-r.offset >= 4 && text[r.offset-2] == 0xff && (text[r.offset-1] == 0x15 || text[r.offset-1] == 0x25)
 }
 
 // direct makes a call through the GOT a direct one.
@@ -284,15 +282,15 @@ func (l *liveObject) extended(f *elf.File) ([]byte, error) {
 		return at
 	}
 	for i, s := range f.Sections {
-		switch {
-		case s.Type == elf.SHT_SYMTAB:
+		switch s.Type {
+		case elf.SHT_SYMTAB:
 			names := f.Sections[s.Link]
 			for at := 0; at < len(l.syms); at += symSize {
 				le.PutUint32(l.syms[at:], le.Uint32(l.syms[at:])+uint32(names.FileSize))
 			}
 			move(int(s.Link), l.names)
 			move(i, l.syms)
-		case s.Type == elf.SHT_SYMTAB_SHNDX:
+		case elf.SHT_SYMTAB_SHNDX:
 			move(i, make([]byte, 4*len(l.added)))
 		}
 	}
