@@ -157,7 +157,7 @@ func readAnswer[A any](ctx context.Context, c *Client, resp *http.Response) (a A
 		var e struct {
 			Error *Fault `json:"error"`
 		}
-		if err := dec.Decode(&e); err != nil || e.Error == nil || len(e.Error.Lines) == 0 || e.Error.Exit == 0 {
+		if err := dec.Decode(&e); err != nil || !e.Error.sound() {
 			return a, c.broken(ctx, errors.New("its refusal cannot be read"))
 		}
 		return a, e.Error

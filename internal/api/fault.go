@@ -71,6 +71,13 @@ type Fault struct {
 	Faults []kernel.FaultInfo `json:"faults,omitempty"` // of module code, in the order of their lines
 }
 
+// sound says that a fault which came over the wire is one that klink writes: it says
+// something, and ends a command with one of klink's codes. Any other would end it with what
+// the system makes of the number: 256 is success.
+func (f *Fault) sound() bool {
+	return f != nil && len(f.Lines) > 0 && f.Exit >= ExitRefused && f.Exit <= ExitDraining
+}
+
 // Error returns the lines.
 func (f *Fault) Error() string { return strings.Join(f.Lines, "\n") }
 

@@ -130,6 +130,8 @@ func TestMapBadHosts(t *testing.T) {
 		{"no bytes", whole(strings.Replace(good, "84", "0", 1)), 1, "0 bytes at 16"},
 		{"null", whole("null"), 1, "its answer is null"},
 		{"not JSON", whole("{"), 1, "ended before it answered"},
+		{"a refusal that ends well", "HTTP/1.1 422 Unprocessable Entity\r\nContent-Type: application/json\r\n\r\n" +
+			`{"error":{"kind":"range","exit":256,"lines":["no"]}}`, 1, "its refusal cannot be read"},
 		{"a refusal with a descriptor", "HTTP/1.1 422 Unprocessable Entity\r\nContent-Type: application/json\r\n\r\n" +
 			`{"error":{"kind":"range","exit":1,"lines":["no"]}}`, 1, "no"},
 	} {

@@ -190,7 +190,7 @@ func (s *Sockets) spawn(ctx context.Context, d *dir, starting *os.File, name str
 			}
 		}
 	}()
-	if err != nil || json.NewDecoder(bytes.NewReader(answer)).Decode(&a) != nil || (a.Change == nil) == (a.Error == nil) {
+	if err != nil || json.NewDecoder(bytes.NewReader(answer)).Decode(&a) != nil || (a.Change == nil) == (a.Error == nil) || a.Error != nil && !a.Error.sound() {
 		return nil, diag.New(diag.ErrIO, "", "%s ended before it was ready; see %s", hostName(name),
 			diag.Escape(filepath.Join(d.path, logFile(name))))
 	}
