@@ -10,8 +10,8 @@
 // One kind of field cannot be compared, because two linkers may choose differently, and
 // is masked: what leads to a GOT slot. The oracle follows each one to the loader's slot,
 // which must hold the symbol's address. So that nothing else is masked, ld is told of
-// each IFUNC's stub, that undefined weak symbols are 0, and that a branch of aarch64 to
-// one is a NOP.
+// each IFUNC's stub, that undefined weak symbols of x86-64 are 0, and that a branch of
+// aarch64 to one is a NOP.
 //
 // Imported by tests only. Use it on objects that compilers and assemblers
 // made: GNU ld is no judge of hostile files.
