@@ -112,6 +112,7 @@ func FuzzAnswer(f *testing.F) {
 	} {
 		f.Add(byte(i), 200, []byte(body))
 	}
+	f.Add(byte(5), 200, []byte(`{"func":"f","lines":[{"addr":"0x1","bytes":"\u001bz\u202e","text":"x"}]}`))
 	f.Add(byte(0), 422, []byte(`{"error":{"kind":"undefined","exit":1,"lines":["a.o: \u001b]0;x"]}}`))
 	f.Add(byte(6), 422, []byte(`{"error":{"kind":"fault","exit":6,"lines":["m: f+0x1: SIGSEGV"],"faults":[{"signal":"SIGSEGV","at":{"func":"f"},"stack":[{"addr":"0x1"}]}]}}`))
 	f.Fuzz(func(t *testing.T, which byte, status int, body []byte) {

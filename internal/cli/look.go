@@ -384,7 +384,7 @@ func (a *app) printListing(l *kernel.Listing) {
 			text += " (" + esc(in.Symbol) + ")"
 			t.strong[i] = true
 		}
-		t.row(in.Addr.String(), spaced(in.Bytes), text)
+		t.row(in.Addr.String(), spaced(printable(in.Bytes)), text)
 	}
 	t.print(&a.out, a.colour())
 }
@@ -392,11 +392,13 @@ func (a *app) printListing(l *kernel.Listing) {
 // spaced returns "e8c70f0000" as "e8 c7 0f 00 00".
 func spaced(hex string) string {
 	var b strings.Builder
-	for i := 0; i < len(hex); i += 2 {
-		if i > 0 {
+	n := 0
+	for _, r := range hex { // letters, not bytes: a host can say anything
+		if n > 0 && n%2 == 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(hex[i:min(i+2, len(hex))])
+		b.WriteRune(r)
+		n++
 	}
 	return b.String()
 }
