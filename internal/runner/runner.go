@@ -20,9 +20,7 @@
 package runner
 
 import (
-	"bytes"
 	"crypto/rand"
-	"debug/elf" //nolint:depguard // of the program that klink itself carries
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -118,13 +116,16 @@ func Available(m arch.Machine) error {
 // Code returns the bounds of the runner's own code in its process, which are the same in
 // each: hi is the first address behind it. Both are 0 where there is no runner.
 var Code = sync.OnceValues(func() (lo, hi uint64) {
-	f, err := elf.NewFile(bytes.NewReader(program))
-	if err != nil {
-		return 0, 0 // there is none
+	const phoff, phnum, phdr = 0x20, 0x38, 56 // of Elf64_Ehdr; the size of an Elf64_Phdr
+	le := binary.LittleEndian
+	if len(program) == 0 {
+		return 0, 0
 	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
-			return p.Vaddr, p.Vaddr + p.Memsz
+	for i := range int(le.Uint16(program[phnum:])) {
+		p := program[int(le.Uint64(program[phoff:]))+i*phdr:]
+		const load, executable = 1, 1 // p_type PT_LOAD, p_flags PF_X
+		if vaddr := le.Uint64(p[16:]); le.Uint32(p) == load && le.Uint32(p[4:])&executable != 0 {
+			return vaddr, vaddr + le.Uint64(p[40:])
 		}
 	}
 	return 0, 0

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ var judges = map[string][]string{
 
 // pkg is what `go list -json` says of a package.
 type pkg struct {
+	Dir         string
 	ImportPath  string
 	Imports     []string
 	GoFiles     []string
@@ -56,7 +58,7 @@ type pkg struct {
 
 func list(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles,TestImports", module+"...").Output()
+	out, err := exec.Command("go", "list", "-json=Dir,ImportPath,Imports,GoFiles,TestImports", module+"...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -66,6 +68,11 @@ func list(t *testing.T) []pkg {
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
 			return pkgs
 		} else if err != nil {
+			t.Fatal(err)
+		}
+		// What go list looks at, go test does not know of: so that it keeps no result of a
+		// tree that was another, its folders are read here.
+		if _, err := os.ReadDir(p.Dir); err != nil {
 			t.Fatal(err)
 		}
 		pkgs = append(pkgs, p)
