@@ -97,8 +97,21 @@ func needsPrefix(f *api.Fault, line string) bool {
 	return !strings.HasSuffix(first, ":") || rest == ""
 }
 
+// printableText is printable for a text of several lines.
+func printableText(s string) string {
+	if !strings.Contains(s, "\n") {
+		return printable(s)
+	}
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printable replaces whatever could steer a terminal. Names are escaped where a
-// line is made; this is the second wall, for text from elsewhere.
+// line is made; this is the second wall, for text from elsewhere: all that a command
+// prints goes through it, in printf and in table.row.
 func printable(s string) string {
 	clean := true
 	for _, r := range s {

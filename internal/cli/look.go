@@ -384,7 +384,7 @@ func (a *app) printListing(l *kernel.Listing) {
 			text += " (" + esc(in.Symbol) + ")"
 			t.strong[i] = true
 		}
-		t.row(in.Addr.String(), spaced(printable(in.Bytes)), text)
+		t.row(in.Addr.String(), spaced(in.Bytes), text)
 	}
 	t.print(&a.out, a.colour())
 }

@@ -21,7 +21,9 @@ import (
 func esc(name string) string { return diag.Escape(name) }
 
 // printf adds a line or a part of one to the command's output.
-func (a *app) printf(format string, args ...any) { fmt.Fprintf(&a.out, format, args...) }
+func (a *app) printf(format string, args ...any) {
+	a.out.WriteString(printableText(fmt.Sprintf(format, args...)))
+}
 
 // encodeJSON returns v indented, with a newline at its end. Names in it may be anything:
 // what does not print is escaped, beyond what JSON demands too.
@@ -98,8 +100,13 @@ type table struct {
 	strong map[int]bool // rows to emphasise
 }
 
-// row adds a row; cells may be empty.
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+// row adds a row; cells may be empty. What could steer a terminal is escaped.
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	t.rows = append(t.rows, cells)
+}
 
 // print writes t; emphasised rows are bold if colour says so.
 func (t *table) print(w io.Writer, colour bool) {
