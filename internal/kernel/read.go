@@ -275,7 +275,11 @@ func (k *Kernel) siteInfo(names *names, slot aliasstack.SlotID, m *module, site 
 		target, _ = farTarget(k.arena.Bytes(target, veneerLen), target)
 	}
 	info.Target = Addr(target)
-	if t := names.module(target); t != nil {
+	t := names.module(target)
+	if p := k.stacks.Current(slot); k.providerAddr(p) == target && k.modules[p.Module] != nil {
+		t = k.modules[p.Module] // whose a place is tells no more if it is behind the last byte: a label there
+	}
+	if t != nil {
 		info.Provider = t.name
 		info.Name = names.other(t, target, name)
 		if info.Name == "" {

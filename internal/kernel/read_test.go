@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path"
@@ -332,4 +333,24 @@ func TestBoot(t *testing.T) {
 	if d := diff(before, b.snapshot()); d != "" {
 		t.Errorf("a refused boot changed something:\n%s", d)
 	}
+}
+
+// TestLabelAtTheEnd: a label behind the last byte of text is its module's, whosever text
+// begins there.
+func TestLabelAtTheEnd(t *testing.T) {
+	eachMachine(t, func(t *testing.T, m arch.Machine) {
+		b := newBench(t, m)
+		text := bytes.Repeat(function[m], 16) // so much that the next module's follows at once
+		label := objbuild.New(m).Text(".text", text).Global("end", uint64(len(text)), 0).As(objbuild.NoType)
+		for _, spec := range []ModuleSpec{b.object("a", label), b.spec(&toy{name: "next", gives: []give{{symbol: "f"}}, uses: []use{{symbol: "end", how: call}}})} {
+			if _, err := b.Load(t.Context(), LoadRequest{Modules: []ModuleSpec{spec}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sites, err := b.Sites(SitesRequest{Symbols: []string{"end"}})
+		next, e := b.Info("next")
+		if err != nil || e != nil || len(sites) != 1 || sites[0].Target != next.Text.Addr || sites[0].Provider != "a" || sites[0].Name != "end" {
+			t.Errorf("%+v, %v, next at %+v, %v", sites, err, next.Text, e)
+		}
+	})
 }

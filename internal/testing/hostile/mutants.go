@@ -204,8 +204,13 @@ func Each(t *testing.T, objs string, sample int, begin func(t *testing.T, s Seed
 			try := begin(t, s)
 			Mutants(s.Raw, sample, i%sample, *oneOf > 0, func(what string, raw []byte) {
 				files++
+				defer func() { // also after a t.Fatal
+					if t.Failed() {
+						t.Logf("%s, with this change: %s", s.Name, what)
+					}
+				}()
 				if try(raw); t.Failed() {
-					t.Fatalf("%s, with this change: %s", s.Name, what)
+					t.FailNow()
 				}
 			})
 			if files*sample < 1500 {
