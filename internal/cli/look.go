@@ -424,6 +424,9 @@ runner, and which of the walls around module code this system has.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: run(func(ctx context.Context, _ []string) error {
 			v := versionInfo{Version: a.sys.Build.Version, Go: a.sys.Build.Go, System: a.sys.Build.System, Host: a.host}
+			if !a.json { // whatever the host's state is
+				a.printf("klink %s (%s, %s)\n", v.Version, v.Go, v.System)
+			}
 			switch st, err := ask(ctx, a, func(c *api.Client) (kernel.Status, error) { return c.Status(ctx) }); {
 			case err == nil:
 				v.Status = &st
@@ -432,10 +435,7 @@ runner, and which of the walls around module code this system has.`,
 			}
 			if a.json {
 				printJSON(a, v)
-				return nil
-			}
-			a.printf("klink %s (%s, %s)\n", v.Version, v.Go, v.System)
-			if v.Status != nil {
+			} else if v.Status != nil {
 				a.printStatus(v.Host, v.Status)
 			}
 			return nil
