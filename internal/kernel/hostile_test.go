@@ -66,7 +66,7 @@ func TestFixtureMutants(t *testing.T) {
 	tried, loaded := 0, 0
 	hostile.Each(t, "../../testdata/objs", 160, func(t *testing.T, s hostile.Seed) func([]byte) {
 		if _, err := elfload.Parse("seed.o", "", s.Raw); err != nil {
-			t.Skipf("is no object that klink reads: %v", err) // its mutants, too, are the parser's
+			return nil // its mutants, too, are the parser's
 		}
 		y := hostFor(t, s.Raw)
 		if !y.try(t, s.Raw, false) {
